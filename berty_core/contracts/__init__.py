@@ -1,0 +1,1 @@
+"""What plugins are and what they are given: types without behaviour."""

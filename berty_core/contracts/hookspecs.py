@@ -1,0 +1,24 @@
+"""All hooks. A hook registers; everything at run time goes through the typed objects it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from .store import StoreSpec
+from .transport import TransportSpec
+
+PROJECT = "berty"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def berty_transports() -> Sequence[TransportSpec]:  # type: ignore[empty-body]
+    """Give the transports this plugin brings."""
+
+
+@hookspec
+def berty_stores() -> Sequence[StoreSpec]:  # type: ignore[empty-body]
+    """Give the stores this plugin brings."""
