@@ -1,1 +1,1 @@
-"""Protobuf messages, generated from the `.proto` files beside them by `python tests/generate_protobuf.py`, and strict reading."""
+"""Protobuf messages, generated from the `.proto` files beside them by `python tests/generate_protobuf.py`."""
