@@ -1,0 +1,89 @@
+"""The sender chains of one group in the store, and the messages that wait for one of them."""
+
+from __future__ import annotations
+
+from ..codec.cid import DAG_CBOR, Cid
+from ..codec.dagcbor import decode_dagcbor, encode_dagcbor
+from ..ids import DeviceId, GroupId
+from ..protocol.ratchet import MAX_COUNTER, Chain, Readability, decode_chain, encode_chain, readability
+from .records import CHAIN, WAITING, Records
+
+
+class StoredChains:
+    """One chain for each device that shared one with us, our own among them."""
+
+    def __init__(self, records: Records, group: GroupId) -> None:
+        self._records = records
+        self._group = group
+        self._chains: dict[DeviceId, Chain] = {}
+        self._waiting: dict[DeviceId, dict[int, set[Cid]]] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read everything again from the store."""
+        self._chains, self._waiting = {}, {}
+        vault = self._records.vault
+        for key, sealed in self._records.scan(CHAIN + self._group):
+            device, chain = decode_dagcbor(vault.unseal(key, sealed))
+            self._chains[DeviceId(device)] = decode_chain(chain)
+        for key, sealed in self._records.scan(WAITING + self._group):
+            device, counter, digest = decode_dagcbor(vault.unseal(key, sealed))
+            self._waiting.setdefault(DeviceId(device), {}).setdefault(counter, set()).add(Cid(DAG_CBOR + digest))
+
+    def get(self, device: DeviceId) -> Chain | None:
+        """The chain of a device, or None while it shared none with us."""
+        return self._chains.get(device)
+
+    def devices(self) -> tuple[DeviceId, ...]:
+        """Whose chains are known."""
+        return tuple(self._chains)
+
+    def put(self, device: DeviceId, chain: Chain) -> None:
+        """Keep the new state of a chain, within a transaction."""
+        self._chains[device] = chain
+        key = CHAIN + self._group + self._records.vault.blind(device)
+        value = encode_dagcbor([bytes(device), encode_chain(chain)])
+        self._records.put(key, self._records.vault.seal(key, value))
+
+    def wait(self, device: DeviceId, counter: int, cid: Cid) -> None:
+        """Remember a message that cannot be opened yet, within a transaction."""
+        self._waiting.setdefault(device, {}).setdefault(counter, set()).add(cid)
+        key = self._waiting_key(device, counter, cid)
+        value = encode_dagcbor([bytes(device), counter, cid.digest])
+        self._records.put(key, self._records.vault.seal(key, value))
+
+    def forget(self, device: DeviceId, counter: int, cid: Cid) -> None:
+        """A message waits no longer."""
+        cids = self._waiting.get(device, {}).get(counter, set())
+        if cid not in cids:
+            return
+        cids.discard(cid)
+        if not cids:
+            del self._waiting[device][counter]
+        if not self._waiting[device]:
+            del self._waiting[device]
+        self._records.delete(self._waiting_key(device, counter, cid))
+
+    def next_readable(self, device: DeviceId) -> Cid | None:
+        """A waiting message that the chain can open now, lowest counter first."""
+        chain, waiting = self._chains.get(device), self._waiting.get(device)
+        if chain is None or not waiting:
+            return None
+        for counter in sorted(waiting):
+            if readability(chain, counter) is Readability.READABLE:
+                return min(waiting[counter])
+            if counter > chain.reach:
+                return None
+        return None
+
+    def waiting(self) -> dict[DeviceId, tuple[int, ...]]:
+        """Counters of messages that are here and cannot be opened, by device."""
+        return {device: tuple(sorted(counters)) for device, counters in self._waiting.items()}
+
+    def gaps(self) -> dict[DeviceId, tuple[int, ...]]:
+        """Counters whose messages are missing although later ones of the same device came."""
+        return {device: chain.gaps for device, chain in self._chains.items() if chain.skipped}
+
+    def _waiting_key(self, device: DeviceId, counter: int, cid: Cid) -> bytes:
+        number = min(counter, MAX_COUNTER).to_bytes(8, "big")
+        return WAITING + self._group + self._records.vault.blind(device) + number + cid.digest[:8]

@@ -1,0 +1,136 @@
+"""One log in the store: entries, heads and order.
+
+Invariant: an entry is in only once all its parents are, or are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from ..codec.cid import DAG_CBOR, Cid
+from ..errors import StoreCorrupt
+from ..protocol.entry import Entry, decode_entry
+from ..protocol.log import REFERENCE_COUNT, Position, choose_references, effective_time
+from ..protocol.range_index import RangeIndex, cid_of, path_of
+from .records import ENTRY, HEAD, INDEX, REFUSED, Records, after_prefix
+
+MAX_REFUSED_BLOCK = 4 * 1024 * 1024
+
+
+@attrs.frozen
+class StoredEntry:
+    """An entry with its place in the log."""
+
+    position: Position
+    block: bytes = attrs.field(repr=False)
+
+    @property
+    def entry(self) -> Entry:
+        """The decoded block; it was verified before it was stored."""
+        return decode_entry(self.block)
+
+
+class StoredLog:
+    """A log that is read lazily: opening it costs its heads, whatever its length."""
+
+    def __init__(self, records: Records, address: str) -> None:
+        self.address = address
+        self.key = Cid.parse(address.split("/")[2]).digest[:16]
+        self._records = records
+        self.index = RangeIndex(
+            lambda path: records.get(INDEX + self.key + path.encode()),
+            lambda path, value: records.put(INDEX + self.key + path.encode(), value),
+        )
+        self.heads: dict[Cid, int] = {}
+        self._newest: list[tuple[str, Cid]] = []  # the last 64 in order, newest first
+        self.reload()
+
+    def reload(self) -> None:
+        """Read heads and the newest positions again (at opening, and after a commit that failed)."""
+        self.index.forget()
+        prefix = HEAD + self.key
+        self.heads = {
+            Cid(DAG_CBOR + key[len(prefix) :]): int.from_bytes(value, "big")
+            for key, value in self._records.scan(prefix)
+        }
+        newest = self.index.paths(reverse=True)
+        self._newest = [(path, cid_of(path)) for path, _ in zip(newest, range(REFERENCE_COUNT), strict=False)]
+
+    def time_of(self, cid: Cid) -> int | None:
+        """The effective time of an entry that is here; 0 for one that is refused; None if it is unknown."""
+        value = self._records.get(ENTRY + self.key + cid.digest)
+        if value is not None:
+            return int.from_bytes(value[:4], "big")
+        return 0 if self._records.get(REFUSED + self.key + cid.digest) is not None else None
+
+    def __contains__(self, cid: Cid) -> bool:
+        return self.time_of(cid) is not None
+
+    def __len__(self) -> int:
+        return self.index.summary().count
+
+    def get(self, cid: Cid) -> StoredEntry | None:
+        """An entry, or None."""
+        value = self._records.get(ENTRY + self.key + cid.digest)
+        if value is None:
+            return None
+        return StoredEntry(Position.of(int.from_bytes(value[:4], "big"), cid), value[4:])
+
+    def block(self, cid: Cid) -> bytes | None:
+        """The block of an entry, also of a refused one: others need it to judge for themselves."""
+        found = self.get(cid)
+        return found.block if found else self._records.get(REFUSED + self.key + cid.digest)
+
+    def insert(self, entry: Entry, block: bytes) -> Position:
+        """Add a verified entry whose parents are here, within a transaction."""
+        return self.insert_many([(entry, block)])[0]
+
+    def insert_many(self, entries: Iterable[tuple[Entry, bytes]]) -> list[Position]:
+        """Add verified entries, parents before children, none of them here yet, within a transaction."""
+        positions = []
+        for entry, block in entries:
+            parents = [self.time_of(parent) or 0 for parent in entry.next]
+            position = Position.of(effective_time(entry.time, parents), entry.cid)
+            self._records.put(ENTRY + self.key + entry.cid.digest, position.time.to_bytes(4, "big") + block)
+            self._move_heads(entry, position.time)
+            positions.append(position)
+        self.index.insert(positions)
+        self._newest += [(path_of(position), Cid(DAG_CBOR + position.digest)) for position in positions]
+        self._newest = sorted(self._newest, reverse=True)[:REFERENCE_COUNT]
+        return positions
+
+    def _move_heads(self, entry: Entry, time: int) -> None:
+        for parent in entry.next:
+            if self.heads.pop(parent, None) is not None:
+                self._records.delete(HEAD + self.key + parent.digest)
+        self.heads[entry.cid] = time
+        self._records.put(HEAD + self.key + entry.cid.digest, time.to_bytes(4, "big"))
+
+    def refuse(self, cid: Cid, block: bytes) -> None:
+        """Remember an ancestor that breaks the rules, so that it does not stand before its descendants."""
+        self._records.put(REFUSED + self.key + cid.digest, block)
+
+    def next_links(self) -> tuple[tuple[Cid, ...], tuple[Cid, ...], int]:
+        """Parents, shortcuts and clock time of the next append: newest head last, as Go writes them."""
+        heads = sorted(self.heads, key=lambda cid: Position.of(self.heads[cid], cid))
+        time = 1 + max(self.heads.values(), default=0)
+        return tuple(heads), choose_references([cid for _, cid in self._newest], heads), time
+
+    def find(self, digest: bytes) -> Cid | None:
+        """The entry whose digest starts with these bytes (16 or more)."""
+        start = ENTRY + self.key + digest
+        found = self._records.store.scan(start, after_prefix(start), limit=1)
+        return Cid(DAG_CBOR + found[0][0][-32:]) if found else None
+
+    def cids(self, *, reverse: bool = False) -> Iterator[Cid]:
+        """All entries in the log's order (or against it), read as they are asked for."""
+        return map(cid_of, self.index.paths(reverse=reverse))
+
+    def read(self, cid: Cid) -> StoredEntry:
+        """An entry that must be there."""
+        found = self.get(cid)
+        if found is None:
+            raise StoreCorrupt(f"the store lost entry {cid}")
+        return found
