@@ -99,6 +99,11 @@ class GroupSync:
         """Both logs were found equal and nothing is left to send."""
         return not self._frames and all(state.in_sync and not state.queue for state in self._states.values())
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether `next_entries` may have something to send."""
+        return any(state.queue for state in self._states.values())
+
     # -- our side ------------------------------------------------------------------------------
 
     def push(self, kind: LogKind, cid: Cid) -> bool:
@@ -312,6 +317,14 @@ class GroupSync:
         state.peer_has[cid] = None
         if len(state.peer_has) > _REMEMBERED:
             state.peer_has.popitem(last=False)
+
+
+def entries_in(data: bytes) -> tuple[LogKind, tuple[bytes, ...]] | None:
+    """The blocks of a frame of entries, so that they can be verified before the machine is given the frame."""
+    frame = parse(pb.SyncFrame, data, MAX_FRAME)
+    if frame.WhichOneof("frame") != "entries" or frame.log not in (LogKind.METADATA, LogKind.MESSAGES):
+        return None
+    return LogKind(frame.log), tuple(frame.entries.blocks)
 
 
 def _digests(message: pb.Digests, length: int) -> list[bytes]:
