@@ -35,6 +35,27 @@ class FrameReader:
         del self._buffer[:offset]
         return frames
 
+    def feed_one(self, data: bytes) -> tuple[bytes | None, int]:
+        """Return (the first whole frame or None, how many bytes of `data` belong to it)."""
+        before = len(self._buffer)
+        for end in range(1, len(data) + 1):
+            prefix = decode_varint(self._buffer + data[:end])
+            if prefix is not None:
+                break
+        else:
+            self._buffer += data
+            return None, len(data)
+        length, start = prefix
+        if length > self.limit:
+            raise RemoteProtocolError(f"frame of {length} bytes, the limit is {self.limit}")
+        needed = start + length - before
+        self._buffer += data[:needed]
+        if needed > len(data):
+            return None, len(data)
+        frame = bytes(self._buffer[start:])
+        self._buffer.clear()
+        return frame, needed
+
     @property
     def pending(self) -> int:
         """Bytes of an unfinished frame."""

@@ -68,13 +68,18 @@ class Deliveries:
         news = []
         for cid in cids:
             known = self.get(cid)
-            if device in known.held:
+            if device in known.held or not self._is_own(cid):
                 continue
             self._put(cid, attrs.evolve(known, held=(*known.held, device)))
             self._records.delete(UNHELD + self._log + cid.digest)
             self._sent.pop(cid, None)
             news.append(cid)
         return news
+
+    def _is_own(self, cid: Cid) -> bool:
+        """Only messages that were sent here have a state of delivery."""
+        places = (UNHELD, DELIVERY)
+        return any(self._records.get(place + self._log + cid.digest) is not None for place in places)
 
     def acknowledged(self, cid: Cid, device: DeviceId) -> bool:
         """A device's Acknowledge was verified, within a transaction; also before the message itself came."""

@@ -163,6 +163,15 @@ class GroupReplica:
         """Whether a device is one of our own account's."""
         return device == self.device_id or self.registers.get("device", device) == self.member_id
 
+    def may_confirm(self, entry: Entry, device: DeviceId) -> bool:
+        """Whether a message was written by the member behind a device, which is told that it is held here."""
+        try:
+            author = open_headers(self.group.secret, entry.value).device
+        except RemoteProtocolError:
+            return False
+        member = self.registers.get("device", device)
+        return author == device or (member is not None and self.registers.get("device", author) == member)
+
     def unread(self) -> int:
         """Messages of others that nobody has read on this device."""
         value = self._records.unseal(UNREAD + self.group.id)

@@ -127,6 +127,10 @@ class Replica:
             group.reload()
         self._close_unwanted()
 
+    def emit(self, effect: Effect) -> None:
+        """Tell of a change once the open batch is committed."""
+        self._effects.append(effect)
+
     # -- groups --------------------------------------------------------------------------------
 
     def _adjust_groups(self) -> None:

@@ -7,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Greeting(_message.Message):
-    __slots__ = ("version_min", "version_max", "capabilities", "profile")
+    __slots__ = ("version_min", "version_max", "capabilities", "profile", "beacon_nonce")
     VERSION_MIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_MAX_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    BEACON_NONCE_FIELD_NUMBER: _ClassVar[int]
     version_min: int
     version_max: int
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     profile: str
-    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., profile: _Optional[str] = ...) -> None: ...
+    beacon_nonce: bytes
+    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., profile: _Optional[str] = ..., beacon_nonce: _Optional[bytes] = ...) -> None: ...
 
 class StreamHeader(_message.Message):
     __slots__ = ("type", "tag")
@@ -27,16 +29,18 @@ class StreamHeader(_message.Message):
     def __init__(self, type: _Optional[str] = ..., tag: _Optional[bytes] = ...) -> None: ...
 
 class ControlFrame(_message.Message):
-    __slots__ = ("offer", "proof", "presence", "withdrawal")
+    __slots__ = ("offer", "proof", "presence", "withdrawal", "beacon")
     OFFER_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWAL_FIELD_NUMBER: _ClassVar[int]
+    BEACON_FIELD_NUMBER: _ClassVar[int]
     offer: Offer
     proof: Proof
     presence: Presence
     withdrawal: Withdrawal
-    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., proof: _Optional[_Union[Proof, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ...) -> None: ...
+    beacon: BeaconChange
+    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., proof: _Optional[_Union[Proof, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., beacon: _Optional[_Union[BeaconChange, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("tags",)
@@ -67,6 +71,12 @@ class Withdrawal(_message.Message):
     TAG_FIELD_NUMBER: _ClassVar[int]
     tag: bytes
     def __init__(self, tag: _Optional[bytes] = ...) -> None: ...
+
+class BeaconChange(_message.Message):
+    __slots__ = ("nonce",)
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
 
 class SyncFrame(_message.Message):
     __slots__ = ("log", "ranges", "have", "want", "entries", "held", "in_sync", "want_below")

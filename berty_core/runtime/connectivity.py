@@ -1,0 +1,365 @@
+"""Show ourselves, recognise others, and decide whom to dial. Nothing here trusts an endpoint: the session does.
+
+Every decision is an event that can be printed (`decisions`).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import anyio
+import anyio.lowlevel
+import attrs
+from anyio.abc import TaskGroup, TaskStatus
+
+from ..contracts.transport import (
+    NONCE_LENGTH,
+    TAG_LENGTH,
+    Beacon,
+    Endpoint,
+    EndpointFound,
+    EndpointLost,
+    Link,
+    State,
+    Transport,
+    TransportSpec,
+)
+from ..crypto.kdf import hmac_sha256
+from ..crypto.keys import Secret, x25519_pair
+from ..errors import BertyError
+from ..ids import AccountId
+from ..protocol.rendezvous import advert_key, session_secret
+from ..protocol.session import NodeIdentity, ReplayGuard, Session
+from .peer_session import PeerSession, SessionHost
+from .replica import Points
+
+ROTATION = 900.0  # seconds for which node key, nonce, name and port stay the same
+DEBOUNCE = 0.05
+SECOND_DIALLER = 1.0  # the side with the larger nonce leaves the other so much time to dial first
+MAX_BACKOFF = 60.0
+MAX_ENDPOINTS = 2048
+MAX_SESSIONS = 256
+GRACE = 2  # adverts that may still be answered: the present one and the one before
+
+logger = logging.getLogger("berty.connectivity")
+
+
+class ConnectivityHost(SessionHost, Protocol):
+    """What the connectivity is given by its node."""
+
+    profile_name: str
+
+    async def points(self) -> Points:
+        """Where to meet."""
+
+
+@attrs.frozen
+class Shown:
+    """What one advert period is made of: identity, nonce, the points that are shown, and the sessions it has seen."""
+
+    identity: NodeIdentity
+    beacon: Beacon
+    secrets: dict[bytes, Secret] = attrs.field(repr=False)
+    guard: ReplayGuard = attrs.field(factory=ReplayGuard)
+
+
+@attrs.frozen
+class Recognised:
+    """A tag that somebody shows and we know: by a group, or as somebody we want to reach."""
+
+    tag: bytes
+    secret: Secret = attrs.field(repr=False)
+    wanted: AccountId | None
+
+
+@attrs.define(eq=False)
+class RunningTransport:
+    """One transport with what it said of itself last."""
+
+    spec: TransportSpec
+    transport: Transport
+    state: State = State.STARTING
+    reasons: tuple[str, ...] = ()
+
+
+class Connectivity:
+    """Which transports run, who is near, and with whom there is a session."""
+
+    def __init__(self, host: ConnectivityHost, transports: Sequence[tuple[TransportSpec, Transport]]) -> None:
+        self._host = host
+        self.transports = [RunningTransport(spec, transport) for spec, transport in transports]
+        self.sessions: list[PeerSession] = []
+        self.decisions: deque[str] = deque(maxlen=200)
+        self._endpoints: OrderedDict[Endpoint, Beacon | None] = OrderedDict()
+        self._dialling: set[Endpoint] = set()
+        self._failures: dict[Endpoint, int] = {}
+        self._shown: deque[Shown] = deque(maxlen=GRACE)
+        self._keys: dict[bytes, tuple[Secret, Secret]] = {}
+        self._points = Points({}, None, {})
+        self._changed = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run all transports until cancelled; one that fails is started again alone, with growing pauses."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for running in self.transports:
+                tasks.start_soon(self._supervise, running)
+            tasks.start_soon(self._advertise)
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def _supervise(self, running: RunningTransport) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._run_transport(running)
+            except* Exception as errors:  # a plugin may raise anything; the node goes on without it
+                failures += 1
+                reason = f"{type(errors.exceptions[0]).__name__}: {errors.exceptions[0]}"
+                running.state, running.reasons = State.FAILED, (reason,)
+                self._decide(f"{running.spec.name} failed ({reason}); it is started again")
+                logger.exception("transport %s failed", running.spec.name)
+            await anyio.sleep(min(MAX_BACKOFF, 2.0**failures) * random.uniform(0.5, 1))  # noqa: S311  jitter
+
+    async def _run_transport(self, running: RunningTransport) -> None:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._start_transport, running)
+            self._changed.set()
+            async with running.transport.discover() as found:
+                async for event in found:
+                    self._found(event)
+
+    async def _start_transport(
+        self, running: RunningTransport, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        host = _TransportHost(self, running, logging.getLogger(f"berty.transport.{running.spec.name}"))
+        await running.transport.run(host, task_status=task_status)
+
+    # -- showing ourselves ---------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """The points changed: show the new ones, and offer new groups on live sessions."""
+        self._changed.set()
+
+    async def _advertise(self) -> None:
+        while True:
+            self._changed = anyio.Event()
+            await self._show()
+            for session in list(self.sessions):
+                session.offer_groups()
+            with anyio.move_on_after(ROTATION * random.uniform(0.8, 1.2)):  # noqa: S311  spread in time
+                await self._changed.wait()
+                await anyio.sleep(DEBOUNCE)
+
+    async def _show(self) -> None:
+        points = await self._host.points()
+        unchanged = points == self._points and self._shown
+        self._points = points
+        self._keys = {point: self._keys.get(point) or _point_keys(point) for point in self._all_points()}
+        if not unchanged or not self._changed.is_set():
+            self._new_period()
+        beacon = self._shown[-1].beacon
+        for running in self.transports:
+            if running.state in (State.STARTING, State.ACTIVE):
+                try:
+                    await running.transport.advertise(beacon)
+                except Exception as error:
+                    self._decide(f"{running.spec.name} cannot show us: {error}")
+        for session in self.sessions:
+            session.change_beacon(beacon.nonce)
+        for endpoint in list(self._endpoints):
+            self._consider(endpoint)
+
+    def _new_period(self) -> None:
+        """Fresh node key and nonce, and tags for as many of our points as the transports can show."""
+        nonce = self._host.entropy(NONCE_LENGTH)
+        key = Secret(self._host.entropy(32))
+        identity = NodeIdentity(key, x25519_pair(key)[1], nonce, self._host.profile_name)
+        room = min((r.spec.traits.beacon_bytes for r in self.transports if r.spec.traits.beacon_bytes), default=1000)
+        shown = list(self._points.groups) + ([self._points.own_link] if self._points.own_link else [])
+        count = max(1, (room - NONCE_LENGTH) // TAG_LENGTH)
+        if len(shown) > count:
+            shown = random.sample(shown, count)  # another part of them in each period
+        secrets = {_tag(self._keys[point][0], nonce): self._keys[point][1] for point in shown}
+        tags = tuple(sorted(secrets))
+        self._shown.append(Shown(identity, Beacon(nonce, tags), secrets))
+
+    def _all_points(self) -> list[bytes]:
+        own = [self._points.own_link] if self._points.own_link else []
+        return [*self._points.groups, *own, *self._points.wanted]
+
+    # -- recognising others --------------------------------------------------------------------
+
+    def _found(self, event: EndpointFound | EndpointLost) -> None:
+        if isinstance(event, EndpointLost):
+            self._endpoints.pop(event.endpoint, None)
+            self._failures.pop(event.endpoint, None)
+            return
+        self._endpoints[event.endpoint] = event.beacon
+        if len(self._endpoints) > MAX_ENDPOINTS:
+            self._endpoints.popitem(last=False)
+        self._consider(event.endpoint)
+
+    def _recognise(self, beacon: Beacon) -> Recognised | None:
+        """The first of its tags that we know, groups first."""
+        tags = set(beacon.tags)
+        for point in [*self._points.groups, *self._points.wanted]:
+            advert, secret = self._keys[point]
+            tag = _tag(advert, beacon.nonce)
+            if tag in tags:
+                return Recognised(tag, secret, self._points.wanted.get(point))
+        return None
+
+    def _consider(self, endpoint: Endpoint) -> None:
+        """Dial an endpoint if it shows something we know and there is no session with it."""
+        beacon = self._endpoints.get(endpoint)
+        if beacon is None or endpoint in self._dialling or self._is_covered(endpoint, beacon):
+            return
+        if self._shown and beacon.nonce in {shown.beacon.nonce for shown in self._shown}:
+            return
+        recognised = self._recognise(beacon)
+        if recognised is None or self._tasks is None:
+            return
+        self._dialling.add(endpoint)
+        self._tasks.start_soon(self._dial, endpoint, beacon, recognised)
+
+    def _is_covered(self, endpoint: Endpoint, beacon: Beacon) -> bool:
+        return any(
+            session.endpoint == endpoint or (session.is_open and session.beacon_nonce == beacon.nonce)
+            for session in self.sessions
+        )
+
+    # -- sessions ------------------------------------------------------------------------------
+
+    async def _dial(self, endpoint: Endpoint, beacon: Beacon, recognised: Recognised) -> None:
+        session = None
+        try:
+            await self._wait_for_turn(endpoint, beacon, recognised)
+            if endpoint not in self._endpoints or self._is_covered(endpoint, beacon):
+                return
+            link = await self._open_link(endpoint)
+            if link is None:
+                return
+            host = self._host
+            machine = Session.dial(
+                self._shown[-1].identity,
+                recognised.tag,
+                recognised.secret,
+                Secret(host.entropy(32)),
+                host.monotonic(),
+            )
+            session = PeerSession(host, link, machine, endpoint=endpoint, wanted=recognised.wanted)
+            await self._serve(session)
+        finally:
+            self._dialling.discard(endpoint)
+        self._after(endpoint, session)
+
+    async def _wait_for_turn(self, endpoint: Endpoint, beacon: Beacon, recognised: Recognised) -> None:
+        """Backoff after failures; and of two that recognise each other, the smaller nonce dials first."""
+        failures = self._failures.get(endpoint, 0)
+        delay = 0.0 if not failures else min(MAX_BACKOFF, 2.0 ** (failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
+        if recognised.wanted is None and self._shown and self._shown[-1].beacon.nonce > beacon.nonce:
+            delay += SECOND_DIALLER
+        await anyio.sleep(delay)
+
+    async def _open_link(self, endpoint: Endpoint) -> Link | None:
+        running = next((r for r in self.transports if r.spec.name == endpoint.transport), None)
+        if running is None or len(self.sessions) >= MAX_SESSIONS:
+            return None
+        self._decide(f"dialling {endpoint.address} over {endpoint.transport}")
+        try:
+            return await running.transport.dial(endpoint)
+        except (BertyError, OSError) as error:
+            self._failures[endpoint] = self._failures.get(endpoint, 0) + 1
+            self._decide(f"could not reach {endpoint.address} over {endpoint.transport}: {error}")
+            if self._tasks is not None:
+                self._tasks.start_soon(self._consider_again, endpoint)
+            return None
+
+    async def _consider_again(self, endpoint: Endpoint) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._consider(endpoint)
+
+    def _after(self, endpoint: Endpoint, session: PeerSession | None) -> None:
+        """A session with an endpoint that is still there has ended: try again, slower each time it did not work."""
+        if session is None:
+            return
+        worked = bool(session.handshake_hash) and bool(session.groups)
+        self._failures[endpoint] = 1 if worked else self._failures.get(endpoint, 0) + 1
+        self._consider(endpoint)
+
+    def accept(self, link: Link) -> None:
+        """A transport hands over a link that the other side opened."""
+        if self._tasks is None or not self._shown or len(self.sessions) >= MAX_SESSIONS:
+            if self._tasks is not None:
+                self._tasks.start_soon(link.aclose)
+            return
+        host = self._host
+        machine = Session.accept(
+            self._shown[-1].identity,
+            self._secret_for_tag,
+            self._shown[-1].guard,
+            Secret(host.entropy(32)),
+            host.monotonic(),
+        )
+        self._tasks.start_soon(self._serve, PeerSession(host, link, machine))
+
+    def _secret_for_tag(self, tag: bytes) -> Secret | None:
+        return next((shown.secrets[tag] for shown in self._shown if tag in shown.secrets), None)
+
+    async def _serve(self, session: PeerSession) -> None:
+        self.sessions.append(session)
+        try:
+            await session.run()
+        finally:
+            self.sessions.remove(session)
+            self._decide(f"session over {session.transport} ended: {session.closed_because}")
+
+    def session_changed(self, session: PeerSession) -> None:
+        """Of two sessions with one device the same one stays on both sides: the one with the smaller hash."""
+        for other in list(self.sessions):
+            if other is session or not (other.is_open and session.is_open):
+                continue
+            if any(
+                device is not None and device == other.groups.get(group) for group, device in session.groups.items()
+            ):
+                worse = max(session, other, key=lambda either: either.handshake_hash)
+                worse.close("another session with this device is kept")
+
+    def _decide(self, words: str) -> None:
+        self.decisions.append(words)
+        logger.info(words)
+
+
+def _tag(key: Secret, nonce: bytes) -> bytes:
+    return hmac_sha256(bytes(key), nonce)[:TAG_LENGTH]
+
+
+def _point_keys(point: bytes) -> tuple[Secret, Secret]:
+    return advert_key(point), session_secret(point)
+
+
+class _TransportHost:
+    """What one transport may use of the node."""
+
+    def __init__(self, connectivity: Connectivity, running: RunningTransport, transport_logger: logging.Logger) -> None:
+        self.logger = transport_logger
+        self.entropy: Callable[[int], bytes] = connectivity._host.entropy
+        self._connectivity = connectivity
+        self._running = running
+
+    def accept(self, link: Link) -> None:
+        self._connectivity.accept(link)
+
+    def state(self, state: State, reasons: Sequence[str] = ()) -> None:
+        was_active = self._running.state is State.ACTIVE
+        self._running.state, self._running.reasons = state, tuple(reasons)
+        if state is State.ACTIVE and not was_active:
+            self._connectivity.refresh()

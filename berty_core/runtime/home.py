@@ -1,0 +1,201 @@
+"""A home: the directory of one device, its key, and whether it is still the one place where this device lives.
+
+Two devices with one set of chains would use a counter twice. So a home bears a mark that a copy or a restored backup
+does not share; a home without its mark takes part as a new device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+
+from ..contracts.store import Store, StoreSpec
+from ..crypto.kdf import ARGON2_SALT_LENGTH, argon2id
+from ..crypto.keys import Secret
+from ..crypto.vault import Vault
+from ..errors import StoreCorrupt, StoreError, UserError
+from .records import SETTING, Records
+
+KEY_FILE = "key"
+MARK_FILE = "mark"
+SALT_FILE = "salt"
+KEYRING_SERVICE = "berty"
+_PROBE = b"this key is of this home"
+
+
+@attrs.frozen
+class KeySource:
+    """Where the home's key comes from, in words for `status`."""
+
+    kind: str  # "keyring", "file" or "passphrase"
+
+    @property
+    def words(self) -> str:
+        """What a person should know about it."""
+        return {
+            "keyring": "the key of this home is in your keyring",
+            "file": "the key of this home is in a file beside it (0600): who can read your files can read your messages",
+            "passphrase": "the key of this home is made from your passphrase",
+        }[self.kind]
+
+
+def prepare(directory: Path) -> None:
+    """Create the home's directory for this user alone; UserError if that cannot be."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and directory.stat().st_mode & 0o077 and directory.stat().st_uid == os.getuid():
+            directory.chmod(0o700)
+    except OSError as error:
+        raise UserError(f"the home {directory} cannot be used: {error.strerror}; choose another with --home") from error
+
+
+def exists(directory: Path) -> bool:
+    """Whether there is a home in this directory."""
+    return (directory / MARK_FILE).exists()
+
+
+def new_key(
+    directory: Path, entropy: Callable[[int], bytes], *, passphrase: str | None, use_keyring: bool
+) -> tuple[Secret, KeySource]:
+    """Make the key of a new home, and put it where it will be found again."""
+    if passphrase is not None:
+        salt = entropy(ARGON2_SALT_LENGTH)
+        _write_private(directory / SALT_FILE, salt)
+        return argon2id(passphrase.encode(), salt), KeySource("passphrase")
+    key = Secret(entropy(32))
+    if use_keyring and _put_in_keyring(directory, key):
+        return key, KeySource("keyring")
+    _write_private(directory / KEY_FILE, bytes(key))
+    return key, KeySource("file")
+
+
+def find_key(directory: Path, ask_passphrase: Callable[[], str] | None) -> tuple[Secret, KeySource]:
+    """Find the key of a home; UserError in words if it is nowhere."""
+    if (directory / SALT_FILE).exists():
+        if ask_passphrase is None:
+            raise UserError(
+                f"the home {directory} is locked with a passphrase: give --passphrase-file or use a terminal"
+            )
+        salt = (directory / SALT_FILE).read_bytes()
+        return argon2id(ask_passphrase().encode(), salt), KeySource("passphrase")
+    if (directory / KEY_FILE).exists():
+        return _read_key_file(directory / KEY_FILE), KeySource("file")
+    key = _get_from_keyring(directory)
+    if key is None:
+        raise UserError(f"the key of the home {directory} is neither in a file nor in your keyring: unlock the keyring")
+    return key, KeySource("keyring")
+
+
+def _read_key_file(path: Path) -> Secret:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the key file {path} cannot be read: {error.strerror}") from error
+    if len(data) != 32:
+        raise StoreCorrupt(f"the key file {path} has {len(data)} bytes, not 32: put back the right one")
+    return Secret(data)
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_keyring(directory: Path, key: Secret) -> bool:
+    import keyring  # noqa: PLC0415  heavy, and only here
+    from keyring.errors import KeyringError  # noqa: PLC0415
+
+    try:
+        if keyring.get_keyring().priority <= 0:
+            return False
+        keyring.set_password(KEYRING_SERVICE, str(directory.resolve()), bytes(key).hex())
+        return keyring.get_password(KEYRING_SERVICE, str(directory.resolve())) == bytes(key).hex()
+    except (KeyringError, RuntimeError, OSError):
+        return False  # no working keyring: the key file takes its place, and the person is told
+
+
+def _get_from_keyring(directory: Path) -> Secret | None:
+    import keyring  # noqa: PLC0415
+    from keyring.errors import KeyringError  # noqa: PLC0415
+
+    try:
+        text = keyring.get_password(KEYRING_SERVICE, str(directory.resolve()))
+    except (KeyringError, RuntimeError, OSError):
+        return None
+    return Secret(bytes.fromhex(text)) if text else None
+
+
+@contextlib.contextmanager
+def open_records(directory: Path, spec: StoreSpec, key: Secret, entropy: Callable[[int], bytes]) -> Iterator[Records]:
+    """Open the home's store and check that the key fits."""
+    store: Store = spec.open(directory)
+    try:
+        records = Records(store, Vault(key, entropy))
+        _check_key(records)
+        yield records
+    finally:
+        store.close()
+
+
+def _check_key(records: Records) -> None:
+    name = SETTING + records.vault.blind(b"probe")
+    known = {item for item, _ in records.scan(SETTING)}
+    if not known:
+        with records.write(durable=True) as transaction:
+            transaction.seal(name, _PROBE)
+    elif name not in known:
+        raise UserError("the key or passphrase is not the one of this home")
+
+
+@attrs.frozen
+class Mark:
+    """The home's mark: where it lies, and how often the home was opened."""
+
+    inode: int
+    generation: int
+
+
+def check_mark(directory: Path, records: Records) -> bool:
+    """Move the mark on; False if this home is a copy, or older than it was: its chains may be in use elsewhere."""
+    path = directory / MARK_FILE
+    name = SETTING + records.vault.blind(b"mark")
+    stored = records.unseal(name)
+    genuine = stored is None or _is_genuine(path, json.loads(bytes(stored)))
+    before = json.loads(bytes(stored))["generation"] if stored is not None else 0
+    generation = max(before, _generation(path)) + 1
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            inode = os.fstat(file.fileno()).st_ino
+            value = json.dumps({"inode": inode, "generation": generation}).encode()
+            with records.write(durable=True) as transaction:
+                transaction.seal(name, value)
+            file.write(b"%020d\n" % generation)  # in place: a new file would be another inode
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StoreError(f"the home {directory} cannot be written: {error.strerror}") from error
+    return genuine
+
+
+def _is_genuine(path: Path, mark: dict[str, int]) -> bool:
+    """The same file as before, and a store that is not older than the file says."""
+    try:
+        return path.stat().st_ino == mark["inode"] and _generation(path) <= mark["generation"]
+    except OSError:
+        return False
+
+
+def _generation(path: Path) -> int:
+    try:
+        text = path.read_bytes().strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,332 @@
+"""A device, running: the replica on its thread, the sessions, the connectivity, and what a program may ask of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+import attrs
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from ..codec.cid import Cid
+from ..config import NodeConfig
+from ..contracts.transport import Transport, TransportSpec
+from ..crypto.keys import PrivateKey, Secret
+from ..errors import UserError
+from ..ids import AccountId, DeviceId, GroupId
+from ..plugins import Plugins, load_plugins
+from ..protocol.group import PROFILES, Group, GroupKind
+from ..protocol.payloads import GroupInvitation, UserMessage
+from ..protocol.shareable import ShareableContact
+from . import home as homes
+from .actions import Actions
+from .arrivals import Arrival
+from .connectivity import Connectivity
+from .effects import Effect, GroupsChanged, MessageArrived
+from .lock import home_lock
+from .peer_session import PeerSession
+from .replica import Points, Replica
+from .store_worker import Outcome, StoreWorker
+from .sync_hub import SyncHub
+
+EVENT_BUFFER = 4096
+PAGE = 64
+
+
+@attrs.frozen
+class Message:
+    """One message as a program sees it. Times are Unix seconds; `sent` is the sender's own claim."""
+
+    number: int
+    id: Cid
+    group: GroupId
+    device: DeviceId
+    sender: str
+    text: str
+    mine: bool
+    sent: float
+    received: float
+    late: bool
+    _node: Node = attrs.field(repr=False, eq=False)
+    _cursor: str = attrs.field(default="", repr=False, eq=False)
+
+    async def answer(self, text: str) -> Cid | None:
+        """Send a text to the same group, and move the cursor in the same commit: answered once, whatever happens."""
+        node, cursor = self._node, self._cursor
+        return await node.store.write(node.actions.answer, self.group, text, cursor, self.number)
+
+
+class Node:
+    """One device, open. `async with Node.open(home) as node:`"""
+
+    def __init__(self, replica: Replica, effects: list[Effect], config: NodeConfig, key_source: homes.KeySource) -> None:
+        self.replica = replica
+        self.config = config
+        self.key_source = key_source
+        self.entropy: Callable[[int], bytes] = os.urandom
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.profile_name = replica.profile.name
+        self.hub = SyncHub(replica)
+        self.store = StoreWorker(replica, self.hub, effects, self.monotonic, self._deliver)
+        self.actions = Actions(replica)
+        self.connectivity: Connectivity | None = None
+        self.notices: list[str] = []
+        self._listeners: list[MemoryObjectSendStream[Effect]] = []
+        self._due: float | None = None
+        self._due_changed = anyio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        home: Path | str,
+        *,
+        name: str | None = None,
+        network: bool = True,
+        config: NodeConfig | None = None,
+        plugins: Plugins | None = None,
+        passphrase: Callable[[], str] | None = None,
+    ) -> AsyncIterator[Node]:
+        """Open a home and run its device until the block ends.
+
+        `name` creates the home if there is none. UserError, StoreError with words for a person.
+        """
+        directory = Path(home).expanduser()
+        config = config or NodeConfig()
+        plugins = plugins or load_plugins(config.disabled)
+        if not homes.exists(directory):
+            if name is None:
+                raise UserError(f"there is no account in {directory} yet: make one with `berty init --name YOUR-NAME`")
+            create_home(directory, name, config=config, plugins=plugins, use_keyring=config.keyring)
+        with home_lock(directory), _open_replica(directory, config, plugins, passphrase) as opened:
+            node = cls(opened.replica, opened.effects, config, opened.key_source)
+            node.notices += opened.notices
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(node.store.run)
+                tasks.start_soon(node._keep_time)
+                if network:
+                    node.connectivity = Connectivity(node, config.make_transports(plugins))
+                    await tasks.start(node.connectivity.run)
+                try:
+                    yield node
+                finally:
+                    tasks.cancel_scope.cancel()
+
+    # -- messages ------------------------------------------------------------------------------
+
+    async def send(self, to: GroupId | str, text: str) -> Cid:
+        """Send a text to a group or contact (id or local alias); durable when this returns."""
+        return await self.store.write(self.actions.send, to, UserMessage(text))
+
+    async def messages(self, cursor: str = "default", *, own: bool = False) -> AsyncIterator[Message]:
+        """All texts in order of arrival, from where this cursor stood when it was last moved, then as they come.
+
+        The cursor moves past a message when the next one is asked for, or in one commit with `message.answer`.
+        """
+        position = await self.store.read(self.replica.cursor, cursor)
+        with self.listen() as events:
+            while True:
+                page = await self.store.read(self._page, position, own)
+                for number, found in page:
+                    if found is not None:
+                        yield attrs.evolve(found, cursor=cursor)
+                    position = number
+                    if found is not None:
+                        await self.store.write(self.replica.move_cursor, cursor, number)
+                if not page:
+                    await _until_arrival(events)
+
+    def _page(self, after: int, own: bool) -> list[tuple[int, Message | None]]:
+        return [(arrival.number, self._message(arrival, own)) for arrival in self.replica.arrivals.after(after, PAGE)]
+
+    def _message(self, arrival: Arrival, own: bool) -> Message | None:
+        group = self.replica.groups.get(arrival.group)
+        opened = group.message(arrival.cid, arrival.kind) if group else None
+        if group is None or opened is None or (group.is_mine(opened.device) and not own):
+            return None
+        content = opened.payload.content
+        if not isinstance(content, UserMessage | GroupInvitation):
+            return None
+        return Message(
+            arrival.number,
+            arrival.cid,
+            arrival.group,
+            opened.device,
+            self.actions.sender_name(group, opened.device),
+            content.body if isinstance(content, UserMessage) else content.link,
+            group.is_mine(opened.device),
+            opened.payload.sent_date / 1000,
+            opened.received / 1000,
+            arrival.late,
+            self,
+        )
+
+    @contextmanager
+    def listen(self) -> Iterator[MemoryObjectReceiveStream[Effect]]:
+        """Everything that changes, as it is committed; a listener that is too slow misses events, never data."""
+        send, receive = anyio.create_memory_object_stream[Effect](EVENT_BUFFER)
+        self._listeners.append(send)
+        with send, receive:
+            try:
+                yield receive
+            finally:
+                self._listeners.remove(send)
+
+    # -- what sessions and connectivity need ---------------------------------------------------
+
+    def groups_to_offer(self) -> list[tuple[Group, PrivateKey]]:
+        """The groups that may be shown to a peer."""
+        return [(replica.group, replica.device) for replica in list(self.replica.groups.values())]
+
+    def account_key(self) -> PrivateKey:
+        """The account's key, for contact requests."""
+        return self.replica.keys.account
+
+    def accepts_requests(self) -> bool:
+        """Whether strangers who hold our link may ask."""
+        return self.replica.account.registers.get("requests") == b"\1"
+
+    async def own_contact(self, contact: AccountId) -> ShareableContact:
+        """What we tell a contact about ourselves."""
+        return await self.store.read(self.actions.own_contact, contact)
+
+    async def request_sent(self, contact: AccountId) -> None:
+        """A request was handed over."""
+        await self.store.write(self.actions.request_sent, contact)
+
+    async def request_received(self, contact: ShareableContact) -> None:
+        """Somebody asked."""
+        await self.store.write(self.actions.request_received, contact)
+
+    async def points(self) -> Points:
+        """Where to meet."""
+        return await self.store.read(self.replica.points)
+
+    def session_changed(self, session: PeerSession) -> None:
+        """A session opened, met a group, or ended."""
+        if self.connectivity is not None:
+            self.connectivity.session_changed(session)
+
+    @property
+    def sessions(self) -> Sequence[PeerSession]:
+        """The live sessions."""
+        return tuple(self.connectivity.sessions) if self.connectivity else ()
+
+    # -- after each commit ---------------------------------------------------------------------
+
+    def _deliver(self, outcome: Outcome) -> None:
+        for outgoing in outcome.outgoing:
+            outgoing.peer.partner.deliver(outgoing.frame, outgoing.more)
+        for peer, reason in outcome.offenders:
+            peer.partner.drop(f"it sent an entry that breaks the rules: {reason}")
+        for effect in outcome.effects:
+            self._tell(effect)
+        if any(isinstance(effect, GroupsChanged) for effect in outcome.effects) and self.connectivity:
+            self.connectivity.refresh()
+        if outcome.timeout != self._due:
+            self._due = outcome.timeout
+            self._due_changed.set()
+
+    def _tell(self, effect: Effect) -> None:
+        for listener in self._listeners:
+            try:
+                listener.send_nowait(effect)
+            except anyio.WouldBlock:
+                continue
+
+    async def _keep_time(self) -> None:
+        """Wake the sync machines when they are due."""
+        while True:
+            self._due_changed = anyio.Event()
+            delay = max(0.0, self._due - self.monotonic()) if self._due is not None else 3600.0
+            with anyio.move_on_after(delay):
+                await self._due_changed.wait()
+                continue
+            self._due = None
+            await self.store.read(lambda: self.hub.wake(self.monotonic()))
+
+
+async def _until_arrival(events: MemoryObjectReceiveStream[Effect]) -> None:
+    async for effect in events:
+        if isinstance(effect, MessageArrived):
+            return
+
+
+@attrs.frozen
+class _Opened:
+    replica: Replica
+    effects: list[Effect]
+    key_source: homes.KeySource
+    notices: list[str]
+
+
+@contextmanager
+def _open_replica(
+    directory: Path, config: NodeConfig, plugins: Plugins, passphrase: Callable[[], str] | None
+) -> Iterator[_Opened]:
+    homes.prepare(directory)
+    key, source = homes.find_key(directory, passphrase)
+    with ExitStack() as stack:
+        records = stack.enter_context(homes.open_records(directory, plugins.store(), key, os.urandom))
+        genuine = homes.check_mark(directory, records)
+        effects: list[Effect] = []
+        replica = Replica(
+            records,
+            now=time.time,
+            entropy=os.urandom,
+            listen=effects.extend,
+            profile=PROFILES[config.profile],
+            acknowledge_in_large_groups=config.acknowledge_in_large_groups,
+        )
+        notices = []
+        if not genuine:
+            replica.renew_devices()
+            notices.append(
+                "this home is a copy or was restored from a backup: it takes part as a new device from now on, "
+                "so that no message key is ever used twice"
+            )
+        yield _Opened(replica, effects, source, notices)
+
+
+def create_home(
+    directory: Path,
+    name: str,
+    *,
+    config: NodeConfig | None = None,
+    plugins: Plugins | None = None,
+    passphrase: str | None = None,
+    use_keyring: bool = True,
+    archive: Callable[[Replica], None] | None = None,
+    keys: tuple[Secret, Secret] | None = None,
+) -> homes.KeySource:
+    """Make a home with a new account, or with the account of an archive; tell where its key lies."""
+    from ..crypto.keys import decode_private  # noqa: PLC0415
+    from .replica import AccountKeys  # noqa: PLC0415
+
+    config = config or NodeConfig()
+    plugins = plugins or load_plugins(config.disabled)
+    homes.prepare(directory)
+    if homes.exists(directory):
+        raise UserError(f"there is an account in {directory} already; choose another directory with --home")
+    with home_lock(directory):
+        key, source = homes.new_key(directory, os.urandom, passphrase=passphrase, use_keyring=use_keyring)
+        with homes.open_records(directory, plugins.store(), key, os.urandom) as records:
+            account = AccountKeys(*map(decode_private, keys)) if keys else None
+            Replica.create(records, os.urandom, account)
+            replica = Replica(
+                records, now=time.time, entropy=os.urandom, listen=lambda _: None, profile=PROFILES[config.profile]
+            )
+            if archive:
+                archive(replica)
+            if name:
+                with replica.batch():
+                    replica.rename(name)
+            homes.check_mark(directory, records)
+    return source
+
+
+__all__ = ["GroupKind", "Message", "Node", "create_home"]

@@ -1,0 +1,442 @@
+"""One session over one link: the pump that joins the machine to the link, and the streams that run inside it.
+
+A session ends when its link breaks, when the peer breaks a rule, or when it is not needed; nothing is lost by that.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from ..codec.frames import FrameReader, encode_frame
+from ..contracts.transport import Endpoint, Link
+from ..crypto.keys import PrivateKey, Secret
+from ..errors import BertyError, RemoteProtocolError, TransportError
+from ..ids import AccountId, DeviceId, GroupId
+from ..protocol.group import Group
+from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
+from ..protocol.offers import MAX_FRAME as MAX_CONTROL_FRAME
+from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn
+from ..protocol.session import Opened, Session, SessionEvent, StreamData, StreamEnded, StreamStarted
+from ..protocol.shareable import MAX_FRAME as MAX_REQUEST_FRAME
+from ..protocol.shareable import ShareableContact
+from ..protocol.sync import MAX_FRAME as MAX_SYNC_FRAME
+from ..protocol.sync import entries_in
+from .store_worker import StoreWorker
+from .sync_hub import SyncHub, SyncPartner, SyncPeer
+from .verification import INLINE, Verified, verify_in_threads
+
+CONTROL, GROUP, REQUEST = "control", "group", "contact request"
+BACKLOG = 256 * 1024  # bytes of a stream that may wait before no more entries are collected for it
+MAX_STREAMS = 512
+PIPELINE = 2  # frames that are verified while an earlier one is stored
+
+logger = logging.getLogger("berty.session")
+
+
+class SessionHost(Protocol):
+    """What a session is given by its node."""
+
+    store: StoreWorker
+    hub: SyncHub
+    entropy: Callable[[int], bytes]
+    monotonic: Callable[[], float]
+
+    def groups_to_offer(self) -> list[tuple[Group, PrivateKey]]:
+        """The groups that may be shown to a peer."""
+
+    def account_key(self) -> PrivateKey:
+        """The account's key, for contact requests."""
+
+    def accepts_requests(self) -> bool:
+        """Whether strangers who hold our link may ask."""
+
+    async def own_contact(self, contact: AccountId) -> ShareableContact:
+        """What we tell a contact about ourselves."""
+
+    async def request_sent(self, contact: AccountId) -> None:
+        """A request was handed over."""
+
+    async def request_received(self, contact: ShareableContact) -> None:
+        """Somebody asked."""
+
+    def session_changed(self, session: PeerSession) -> None:
+        """A session opened, met a group, or changed its beacon."""
+
+
+@attrs.define(eq=False)
+class _Control:
+    reader: FrameReader = attrs.field(factory=lambda: FrameReader(MAX_CONTROL_FRAME))
+
+
+@attrs.define(eq=False)
+class _Sync:
+    group: GroupId
+    frames: MemoryObjectSendStream[tuple[bytes, int]]
+    peer: SyncPeer | None = None
+    reader: FrameReader = attrs.field(factory=lambda: FrameReader(MAX_SYNC_FRAME))
+    unconsumed: int = 0
+    more: bool = False
+
+
+@attrs.frozen(eq=False)
+class _Turn:
+    """Keeps frames in order although they are verified side by side."""
+
+    previous: anyio.Event
+    done: anyio.Event
+    slots: anyio.Semaphore
+
+
+@attrs.define(eq=False)
+class _Request:
+    machine: ContactRequester | ContactResponder
+    size: int = 0
+
+
+class PeerSession:
+    """A live session, from the link's first byte to its last."""
+
+    def __init__(
+        self,
+        host: SessionHost,
+        link: Link,
+        session: Session,
+        *,
+        endpoint: Endpoint | None = None,
+        wanted: AccountId | None = None,
+    ) -> None:
+        self.link = link
+        self.session = session
+        self.endpoint = endpoint
+        self.transport = link.remote.transport
+        self.profile = ""
+        self.beacon_nonce = b""
+        self.handshake_hash = b""
+        self.groups: dict[GroupId, DeviceId | None] = {}
+        self.closed_because = ""
+        self._host = host
+        self._wanted = wanted
+        self._offers: GroupOffers | None = None
+        self._control_stream: int | None = None
+        self._streams: dict[int, _Control | _Sync | _Request] = {}
+        self._to_send = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is done and the session not closed."""
+        return bool(self.handshake_hash) and not self.closed_because
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the session until it ends; errors of peer and link end it, and are kept as its reason."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._write)
+                tasks.start_soon(self._tick)
+                await self._read()
+        except* (BertyError, OSError) as errors:
+            self.closed_because = self.closed_because or _words(errors)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end()
+
+    async def _end(self) -> None:
+        self.closed_because = self.closed_because or "this node closed it"
+        for stream in list(self._streams.values()):
+            if isinstance(stream, _Sync):
+                self._detach(stream)
+        self._streams.clear()
+        with anyio.move_on_after(2):
+            await self.link.aclose()
+        self._host.session_changed(self)
+
+    def close(self, reason: str) -> None:
+        """End the session."""
+        self.closed_because = self.closed_because or reason
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            data = await self.link.receive()
+            for event in self.session.receive(data, self._host.monotonic()):
+                await self._take(event)
+            self._flush()
+
+    async def _write(self) -> None:
+        while True:
+            data = self.session.take()
+            if data:
+                await self.link.send(data)
+                self._refill()
+                continue
+            self._to_send = anyio.Event()
+            await self._to_send.wait()
+
+    async def _tick(self) -> None:
+        while True:
+            due = self.session.timeout()
+            delay = 5.0 if due is None else min(max(due - self._host.monotonic(), 0.01), 5.0)
+            await anyio.sleep(delay)
+            if due is not None and due <= self._host.monotonic():
+                self.session.wake(self._host.monotonic())
+                self._flush()
+
+    def _flush(self) -> None:
+        self._to_send.set()
+
+    def _refill(self) -> None:
+        """Let more entries come once the stream has room."""
+        wants = False
+        for number, stream in self._streams.items():
+            if isinstance(stream, _Sync) and stream.peer is not None:
+                stream.peer.ready = self.session.backlog(number) < BACKLOG
+                wants = wants or (stream.more and stream.peer.ready)
+        if wants:
+            self._host.store.touch()
+
+    # -- events --------------------------------------------------------------------------------
+
+    async def _take(self, event: SessionEvent) -> None:
+        match event:
+            case Opened():
+                await self._opened(event)
+            case StreamStarted(number, kind, tag):
+                await self._started(number, kind, tag)
+            case StreamData(number, data):
+                await self._data(number, data)
+            case StreamEnded(number, reset):
+                self._ended(number, reset)
+
+    async def _opened(self, event: Opened) -> None:
+        self.profile, self.beacon_nonce, self.handshake_hash = event.profile, event.beacon_nonce, event.handshake_hash
+        self._offers = GroupOffers(event.handshake_hash, initiator=self.session.initiator, entropy=self._host.entropy)
+        if self.session.initiator:
+            self._control_stream = self.session.open_stream(CONTROL)
+            self._streams[self._control_stream] = _Control()
+        if self._wanted is not None:
+            await self._request(self._wanted)
+        self.offer_groups()
+        self._host.session_changed(self)
+
+    async def _request(self, contact: AccountId) -> None:
+        own = await self._host.own_contact(contact)
+        machine = ContactRequester(self._host.account_key(), contact, own, Secret(self._host.entropy(32)))
+        number = self.session.open_stream(REQUEST)
+        self._streams[number] = _Request(machine)
+        self.session.send(number, machine.take())
+
+    async def _started(self, number: int, kind: str, tag: bytes) -> None:
+        if len(self._streams) >= MAX_STREAMS:
+            self.session.reset(number)
+        elif kind == CONTROL and self._control_stream is None and not self.session.initiator:
+            self._control_stream = number
+            self._streams[number] = _Control()
+            self._send_control()
+        elif kind == GROUP and self._offers and (group := self._offers.group_of(tag)) is not None:
+            await self._open_group(number, group, opener=False)
+        elif kind == REQUEST and self._host.accepts_requests():
+            machine = ContactResponder(self._host.account_key(), Secret(self._host.entropy(32)))
+            self._streams[number] = _Request(machine)
+        else:
+            self.session.reset(number)  # an unknown type ends that stream and nothing else
+
+    async def _data(self, number: int, data: bytes) -> None:
+        stream = self._streams.get(number)
+        if isinstance(stream, _Control):
+            await self._control_data(number, stream, data)
+        elif isinstance(stream, _Sync):
+            self._sync_data(number, stream, data)
+        elif isinstance(stream, _Request):
+            await self._request_data(number, stream, data)
+
+    def _ended(self, number: int, reset: bool) -> None:
+        stream = self._streams.pop(number, None)
+        if isinstance(stream, _Control):
+            raise RemoteProtocolError("the peer ended the control stream")
+        if isinstance(stream, _Sync):
+            self._detach(stream)
+        if stream is not None and not reset:
+            self.session.finish(number)
+
+    def _detach(self, stream: _Sync) -> None:
+        stream.frames.close()
+        if stream.peer is not None:
+            self._host.store.post(self._host.hub.detach, stream.peer)
+
+    # -- control -------------------------------------------------------------------------------
+
+    def offer_groups(self) -> None:
+        """Show the groups that were not shown on this session yet, and withdraw those that are ours no longer."""
+        if self._offers is None:
+            return
+        groups = self._host.groups_to_offer()
+        self._offers.offer(groups)
+        for group in set(self.groups) - {group.id for group, _ in groups}:
+            self._offers.withdraw(group)
+            self._close_group(group)
+        self._send_control()
+
+    def change_beacon(self, nonce: bytes) -> None:
+        """Tell the peer under which nonce we are found from now on."""
+        if self._offers is not None:
+            self._offers.change_beacon(nonce)
+            self._send_control()
+
+    async def _control_data(self, number: int, stream: _Control, data: bytes) -> None:
+        if self._offers is None:
+            return
+        self.session.consumed(number, len(data))
+        for frame in stream.reader.feed(data):
+            self._offers.receive(frame)
+        self._send_control()
+        for event in self._offers.events():
+            match event:
+                case GroupProven(group, _, device):
+                    await self._proven(group, device)
+                case GroupWithdrawn(group):
+                    self._close_group(group)
+                case BeaconChanged(nonce):
+                    self.beacon_nonce = nonce
+                    self._host.session_changed(self)
+
+    def _send_control(self) -> None:
+        if self._offers is not None and self._control_stream is not None:
+            for frame in self._offers.take():
+                self.session.send(self._control_stream, encode_frame(frame, MAX_CONTROL_FRAME))
+            self._flush()
+
+    async def _proven(self, group: GroupId, device: DeviceId | None) -> None:
+        self.groups[group] = device
+        if self.session.initiator and self._offers is not None:
+            number = self.session.open_stream(GROUP, self._offers.own_tag(group))
+            await self._open_group(number, group, opener=True)
+        self._host.session_changed(self)
+
+    # -- groups --------------------------------------------------------------------------------
+
+    async def _open_group(self, number: int, group: GroupId, *, opener: bool) -> None:
+        host = self._host
+        send, receive = anyio.create_memory_object_stream[tuple[bytes, int]](math.inf)
+        self._streams[number] = stream = _Sync(group, send)
+        deliver = partial(self._send_frame, number, stream)
+        who = SyncPartner(self.groups.get(group), self.transport, deliver)
+        try:
+            stream.peer = await host.store.read(host.hub.attach, group, who, opener, host.monotonic())
+        except RemoteProtocolError:
+            self.session.reset(number)
+            self._ended(number, reset=True)
+            return
+        if self._tasks is not None:
+            self._tasks.start_soon(self._serve_group, number, stream.peer, receive)
+
+    def _close_group(self, group: GroupId) -> None:
+        self.groups.pop(group, None)
+        for number, stream in list(self._streams.items()):
+            if isinstance(stream, _Sync) and stream.group == group:
+                self.session.reset(number)
+                self._ended(number, reset=True)
+        self._flush()
+
+    def _sync_data(self, number: int, stream: _Sync, data: bytes) -> None:
+        """Queue whole frames; their window is given back once they are stored, so the queue is bounded by it."""
+        stream.unconsumed += len(data)
+        for frame in stream.reader.feed(data):
+            stream.frames.send_nowait((frame, stream.unconsumed))
+            stream.unconsumed = 0
+        if stream.reader.pending:  # a frame may be larger than the window; the frame's own limit bounds it
+            self.session.consumed(number, stream.unconsumed)
+            stream.unconsumed = 0
+
+    async def _serve_group(
+        self, number: int, peer: SyncPeer, frames: MemoryObjectReceiveStream[tuple[bytes, int]]
+    ) -> None:
+        """Store frames in order, and verify the next ones meanwhile."""
+        slots = anyio.Semaphore(PIPELINE)
+        previous = anyio.Event()
+        previous.set()
+        async with frames, anyio.create_task_group() as tasks:
+            async for frame, size in frames:
+                await slots.acquire()
+                turn = _Turn(previous, anyio.Event(), slots)
+                tasks.start_soon(self._serve_frame, number, peer, frame, size, turn)
+                previous = turn.done
+
+    async def _serve_frame(self, number: int, peer: SyncPeer, frame: bytes, size: int, turn: _Turn) -> None:
+        host = self._host
+        try:
+            verified = await _verify_ahead(peer, frame)
+            await turn.previous.wait()
+            await host.store.write(host.hub.receive, peer, frame, verified, host.monotonic())
+            self.session.consumed(number, size)
+            self._flush()
+        finally:
+            turn.done.set()
+            turn.slots.release()
+
+    def _send_frame(self, number: int, stream: _Sync, frame: bytes, more: bool) -> None:
+        """Send what a sync machine has to say."""
+        if self._streams.get(number) is not stream:
+            return
+        self.session.send(number, encode_frame(frame, MAX_SYNC_FRAME))
+        stream.more = more
+        if stream.peer is not None:
+            stream.peer.ready = self.session.backlog(number) < BACKLOG
+        self._flush()
+
+    # -- contact requests ----------------------------------------------------------------------
+
+    async def _request_data(self, number: int, stream: _Request, data: bytes) -> None:
+        stream.size += len(data)
+        self.session.consumed(number, len(data))
+        try:
+            if stream.size > 8 * MAX_REQUEST_FRAME:
+                raise RemoteProtocolError("a contact request that does not end")
+            events = stream.machine.receive(data)
+        except RemoteProtocolError:
+            self.session.reset(number)
+            self._streams.pop(number, None)
+            if self._wanted is not None:
+                raise
+            return
+        self.session.send(number, stream.machine.take())
+        for event in events:
+            match event:
+                case RequestSent():
+                    self.session.finish(number)
+                    if self._wanted is not None:
+                        await self._host.request_sent(self._wanted)
+                case RequestReceived():
+                    await self._host.request_received(event.contact)
+                    self.session.finish(number)
+
+
+async def _verify_ahead(peer: SyncPeer, frame: bytes) -> Verified | None:
+    """Verify the blocks of a large frame on threads; a small one is verified where it is stored."""
+    found = entries_in(frame)
+    if found is None or len(found[1]) <= INLINE:
+        return None
+    kind, blocks = found
+    return await verify_in_threads(blocks, peer.group.logs[kind].address, peer.group.group.signing_public)
+
+
+def _words(errors: BaseExceptionGroup[BaseException]) -> str:
+    """The first error's own words."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, TransportError):
+        return str(error) or "the link broke"
+    return str(error) or type(error).__name__
