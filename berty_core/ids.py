@@ -1,4 +1,4 @@
-"""Identifiers as types. Each is the raw bytes of a public key or a CID, of one fixed length, so none can stand for another."""
+"""Identifiers as types: the raw bytes of a public key or a CID, of one fixed length, so none can stand for another."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class KeySource:
         """What a person should know about it."""
         return {
             "keyring": "the key of this home is in your keyring",
-            "file": "the key of this home is in a file beside it (0600): who can read your files can read your messages",
+            "file": "the key of this home is in a file in it (0600): who can read your files can read your messages",
             "passphrase": "the key of this home is made from your passphrase",
         }[self.kind]
 

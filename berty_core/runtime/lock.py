@@ -25,7 +25,9 @@ def home_lock(directory: Path, timeout: float = 0.0) -> Iterator[None]:
             f"another process has the home {directory} open: stop it, or let commands talk to it (`berty status`)"
         ) from error
     except OSError as error:
-        raise UserError(f"the home {directory} cannot be written: {error.strerror}; choose another with --home") from error
+        raise UserError(
+            f"the home {directory} cannot be written: {error.strerror}; choose another with --home"
+        ) from error
     try:
         yield
     finally:

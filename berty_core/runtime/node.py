@@ -14,7 +14,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from ..codec.cid import Cid
 from ..config import NodeConfig
-from ..contracts.transport import Transport, TransportSpec
 from ..crypto.keys import PrivateKey, Secret
 from ..errors import UserError
 from ..ids import AccountId, DeviceId, GroupId
@@ -63,7 +62,9 @@ class Message:
 class Node:
     """One device, open. `async with Node.open(home) as node:`"""
 
-    def __init__(self, replica: Replica, effects: list[Effect], config: NodeConfig, key_source: homes.KeySource) -> None:
+    def __init__(
+        self, replica: Replica, effects: list[Effect], config: NodeConfig, key_source: homes.KeySource
+    ) -> None:
         self.replica = replica
         self.config = config
         self.key_source = key_source

@@ -332,7 +332,7 @@ class PeerSession:
         send, receive = anyio.create_memory_object_stream[tuple[bytes, int]](math.inf)
         self._streams[number] = stream = _Sync(group, send)
         deliver = partial(self._send_frame, number, stream)
-        who = SyncPartner(self.groups.get(group), self.transport, deliver)
+        who = SyncPartner(self.groups.get(group), self.transport, deliver, self.close)
         try:
             stream.peer = await host.store.read(host.hub.attach, group, who, opener, host.monotonic())
         except RemoteProtocolError:

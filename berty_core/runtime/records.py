@@ -15,7 +15,7 @@ from ..crypto.vault import Vault
 from ..errors import LocalProtocolError, StoreCorrupt, StoreTooNew
 
 SCHEMA = 1
-_SCHEMA_KEY = b"schema"
+_SCHEMA_KEY = b"!schema"
 
 # First byte of a key: what kind of record it is.
 SETTING = b"s"  # + blind(name): sealed

@@ -110,7 +110,7 @@ class Replica:
         """Collect changes into one commit; afterwards listeners are told. On failure nothing has happened."""
         with self.records.write(durable=durable, on_failure=self._reload):
             yield
-            self._adjust_groups()
+            self.adjust_groups()
         effects = list(self._effects)
         self._effects.clear()
         if any(isinstance(effect, StateChanged) and effect.kinds & _POINT_KINDS for effect in effects):
@@ -133,7 +133,7 @@ class Replica:
 
     # -- groups --------------------------------------------------------------------------------
 
-    def _adjust_groups(self) -> None:
+    def adjust_groups(self) -> None:
         """Open what the account's state says is ours, close what it no longer says."""
         if not hasattr(self, "account"):
             return

@@ -1,6 +1,6 @@
 """One thread for the replica: jobs queue up, those that wait together share one commit, then the loop is told.
 
-Invariant: the replica and the sync machines are touched by one thread at a time, and nothing is sent before it is stored.
+Invariant: one thread at a time touches the replica and the sync machines, and nothing is sent before it is stored.
 """
 
 from __future__ import annotations

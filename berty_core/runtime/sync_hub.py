@@ -24,6 +24,7 @@ class SyncPartner:
     device: DeviceId | None
     transport: str
     deliver: Callable[[bytes, bool], None]
+    drop: Callable[[str], None]
 
 
 @attrs.define(eq=False)

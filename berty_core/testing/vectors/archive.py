@@ -103,7 +103,9 @@ def _export(report: Report, known: Known, export: Place) -> None:
             groups += _listed(report, known, entry, members.get(entry["name"].text()), names_given=archive is not None)
     if export["opened_groups"]:
         opened = sorted(str(group.text()) for group in export["opened_groups"])
-        report.true("export: opened groups", export["opened_groups"], opened == sorted(groups), f"heads are of {groups}")
+        report.true(
+            "export: opened groups", export["opened_groups"], opened == sorted(groups), f"heads are of {groups}"
+        )
 
 
 def _listed(report: Report, known: Known, entry: Place, member: Member | None, *, names_given: bool) -> list[str]:

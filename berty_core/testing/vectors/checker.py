@@ -9,9 +9,9 @@ from .archive import check_archive, check_export
 from .conversations import check_conversations
 from .events import check_events
 from .ipfs_log import check_ipfs_log
+from .keys import check_keys
 from .known import Known
 from .links import check_links
-from .keys import check_keys
 from .logs import check_logs
 from .negative import check_negative
 from .noise_handshakes import check_noise
@@ -50,10 +50,7 @@ def check_paths(paths: Iterable[Path]) -> Report:
 
 def check_sources(sources: list[Source], report: Report | None = None) -> Report:
     """Check recordings that were read already."""
-    report, known = report or Report(), Known()
-    for source in sources:
-        known.gather(source)
-    known.link(sources)
+    report, known = report or Report(), know(sources)
     for source in sources:
         place = report.start(source.name, source.root)
         check = CHECKS.get(source.format)
@@ -62,3 +59,12 @@ def check_sources(sources: list[Source], report: Report | None = None) -> Report
                 check(report, known, place)
         report.finish(source.root)
     return report
+
+
+def know(sources: list[Source]) -> Known:
+    """Gather what recordings tell each other."""
+    known = Known()
+    for source in sources:
+        known.gather(source)
+    known.link(sources)
+    return known

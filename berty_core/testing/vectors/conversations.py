@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ...codec.base58 import encode_base58
 from ...codec.varint import encode_varint
-from ...protocol.noise import NoiseTransport, encode_message
+from ...crypto.keys import PrivateKey, encode_public
+from ...protocol.noise import CipherState, NoiseTransport, encode_message
 from ...protocol.yamux_stream import ACK, DATA, FIN, GO_AWAY, HEADER, PING, RST, SYN, VERSION, WINDOW_UPDATE
 from .known import Known
 from .noise_handshakes import check_handshake
@@ -44,12 +46,41 @@ def _connection(report: Report, place: Place) -> None:
         kind = "conversation: negotiation and handshake"
         report.true(kind, place["mss"], raw[direction].startswith(opening), f"another beginning ({direction})")
         raw[direction] = raw[direction][len(opening) :]
+    _peers(report, place)
+    _keys(report, place, raw, we_dial)
     transport = NoiseTransport(send, receive)
     _messages(report, place, transport, raw)
     _frames(report, place, sides)
     for stream in place["streams"]:
         with report.attempt("conversation: stream", stream):
             _stream(report, place, stream)
+
+
+def _peers(report: Report, place: Place) -> None:
+    """Who talks: identities of both, our noise keys as the handshake has them."""
+    kind, handshake = "conversation: peers", place["handshake"]
+    ours, theirs = ("initiator", "responder") if place["we"].value == "dialer" else ("responder", "initiator")
+    identity = encode_public(PrivateKey(place["our"]["identity_seed"].bytes()).public)
+    report.equal(kind, place["our"]["identity_public_protobuf"], identity)
+    report.equal(kind, place["our"]["peer_id"], encode_base58(b"\x00\x24" + identity))
+    report.equal(kind, place["our"]["peer_id"], handshake[f"{ours}_peer_id"].text())
+    report.equal(kind, place["peer"]["peer_id"], handshake[f"{theirs}_peer_id"].text())
+    if place["peer"]["identity_public_protobuf"]:
+        name = encode_base58(b"\x00\x24" + place["peer"]["identity_public_protobuf"].bytes())
+        report.equal(kind, place["peer"]["peer_id"], name)
+    for name in ("noise_static_private", "noise_ephemeral_private"):
+        report.equal(kind, place["our"][name], handshake[f"our_{name[6:]}"].text())
+
+
+def _keys(report: Report, place: Place, raw: dict[str, bytes], we_dial: bool) -> None:
+    """The recorded transport keys seal the first message of each side."""
+    for direction in _DIRECTIONS:
+        there = (direction == "out") is we_dial
+        key = place["handshake"]["key_initiator_to_responder" if there else "key_responder_to_initiator"]
+        first = [item["plain"].bytes() for item in place["noise"] if item["dir"].value == direction][:1]
+        if key and first:
+            sealed = encode_message(CipherState(key.bytes()).encrypt(first[0]))
+            report.true("conversation: transport keys", key, raw[direction].startswith(sealed), "of another channel")
 
 
 def _messages(report: Report, place: Place, transport: NoiseTransport, raw: dict[str, bytes]) -> None:

@@ -80,7 +80,7 @@ def check_signature(report: Report, place: Place, entry: Entry, group: Group | N
     if group is None:
         report.lack("entry: made again from its signing key", "no file tells the group's secret")
         return
-    check_entry(entry, entry.log_id, group.signing_public)
+    report.succeeds("entry: signer", place, lambda: check_entry(entry, entry.log_id, group.signing_public))
     identity = LogIdentity.of(group.signing_key)
     value = entry.value
     report.true("entry: operation", place, operation(value) == entry.payload, "the operation is written differently")

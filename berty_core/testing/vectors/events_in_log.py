@@ -19,9 +19,7 @@ from .recording import Place
 from .report import Report
 
 # Go's names of events, by our numbers; the wire has numbers alone.
-_GO_NAMES = {
-    number: f"EventType{kind.DESCRIPTOR.name}" for number, kind in PAYLOADS.items()
-}
+_GO_NAMES = {number: f"EventType{kind.DESCRIPTOR.name}" for number, kind in PAYLOADS.items()}
 
 
 def check_event(report: Report, known: Known, group: Group | None, entry: Entry, place: Place) -> None:
@@ -48,7 +46,9 @@ def check_event(report: Report, known: Known, group: Group | None, entry: Entry,
     report.equal("event: opened", place["protocol_metadata_present"], event.HasField("protocol_metadata"))
     again = seal_event(group.secret, event.event_type, event.payload, event.sig, outer.nonce)
     report.equal("event: sealed again", place["operation_value"], again)
-    _inside(report, known, group, open_metadata(group, value), event, outer.nonce, place)
+    opened = report.succeeds("event: signature rule", place["sig"], lambda: open_metadata(group, value))
+    if opened is not None:
+        _inside(report, known, group, opened, event, outer.nonce, place)
 
 
 def _inside(
@@ -60,7 +60,6 @@ def _inside(
     nonce: bytes,
     place: Place,
 ) -> None:
-    report.true("event: signature rule", place["sig"], True, "")
     check_message(report, "event: fields", place["event"], opened.payload)
     same = opened.payload.SerializeToString() == event.payload
     report.true("event: payload encoded again", place["payload"], same, "other bytes")
@@ -91,8 +90,14 @@ def _shared(report: Report, known: Known, group: bytes, payload: pb.GroupDeviceC
     if member is None:
         report.lack("event 2: chain opened", "the member's private key is in no file")
         return
-    chain = open_shared_chain(payload.payload, GroupId(group), member, DeviceId(payload.device_pk))
-    report.true("event 2: chain opened", place["event"]["payload"], True, "")
+    sender = DeviceId(payload.device_pk)
+    chain = report.succeeds(
+        "event 2: chain opened",
+        place["event"]["payload"],
+        lambda: open_shared_chain(payload.payload, GroupId(group), member, sender),
+    )
+    if chain is None:
+        return
     start = known.chains.get((group, payload.device_pk))
     if start is None or start.counter > chain.counter:
         report.lack("event 2: chain is the device's own", "the initial chain of the device is in no file")
@@ -104,4 +109,3 @@ def _shared(report: Report, known: Known, group: bytes, payload: pb.GroupDeviceC
     else:
         again = share_chain(chain, GroupId(group), device, MemberId(payload.dest_member_pk))
         report.equal("event 2: chain shared again", place["event"]["payload"], again)
-

@@ -28,7 +28,9 @@ def _shown(value: Any) -> Any:
     return [_shown(item) for item in value]
 
 
-def check_message(report: Report, kind: str, place: Place, message: Message, ignore: frozenset[str] = frozenset()) -> None:
+def check_message(
+    report: Report, kind: str, place: Place, message: Message, ignore: frozenset[str] = frozenset()
+) -> None:
     """Compare a recorded object with a message; fields that only one of them has differ too."""
     if not place:
         return

@@ -197,7 +197,8 @@ def _links(
     plain = open_secretbox(links["link_key_hex"].bytes(), nonce, box)
     report.true(kind, item, plain is not None, "the links do not open")
     # The inner block keeps Go's order of fields, which is not canonical: its links are cut out by their prefix.
-    found = [Cid(plain[match.end() : match.end() + 36]) for match in re.finditer(rb"\xd8\x2a\x58\x25\x00", plain or b"")]
+    data = plain or b""
+    found = [Cid(data[match.end() : match.end() + 36]) for match in re.finditer(rb"\xd8\x2a\x58\x25\x00", data)]
     report.true(kind, item, tuple(found) == expected[0] + expected[1], "other links are in it")
 
 

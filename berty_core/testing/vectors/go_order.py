@@ -83,7 +83,8 @@ def _merge(data: list[Entry], a: int, m: int, b: int) -> None:
 
 def traverse(entries: Mapping[Cid, Entry], roots: Iterable[Entry], amount: int = -1) -> list[Entry]:
     """Newest first, along `next` (section 2.6)."""
-    stack, result = sort_descending(roots), []
+    stack = sort_descending(roots)
+    result: list[Entry] = []
     seen: set[Cid] = set()
     while stack and (amount < 0 or len(result) < amount):
         entry = stack.pop(0)
@@ -169,7 +170,7 @@ class GoLog:
 def difference(entries: Mapping[Cid, Entry], heads: Iterable[Entry], own: Mapping[Cid, Entry]) -> list[Entry]:
     """What a log has and `own` lacks, breadth first from its heads (section 2.8)."""
     queue = [head.cid for head in heads]
-    traversed, result = set(queue), []
+    traversed, result = set(queue), list[Entry]()
     while queue:
         cid = queue.pop(0)
         if cid not in entries or cid in own:

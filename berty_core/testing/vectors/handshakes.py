@@ -52,11 +52,17 @@ def _requests(root: Place) -> list[_Request]:
         if not kind.startswith(("handshake_", "contact_stream_")):
             continue
         event["kind"].take()
-        if kind == "handshake_ephemeral" and (not requests or len(requests[-1].sides) == 2):
+        if kind == "handshake_ephemeral" and (not requests or _begins(requests[-1], event)):
             requests.append(_Request())
         if requests:
             _sort(requests[-1], kind, event)
     return requests
+
+
+def _begins(request: _Request, event: Place) -> bool:
+    """Whether this ephemeral key is of a new request: of a third side, or of the first one again."""
+    own = event["extra"]["own_account_pub"].value
+    return len(request.sides) == 2 or any(own == side["extra"]["own_account_pub"].value for side in request.sides)
 
 
 def _sort(request: _Request, kind: str, event: Place) -> None:

@@ -108,9 +108,7 @@ def _box(report: Report, known: Known, traffic: _Traffic, event: Place) -> None:
             report.true("heads: entry of a head", data, recorded == entry, "the log holds another entry of this CID")
 
 
-def _sender(
-    report: Report, known: Known, traffic: _Traffic, event: Place, group: Group, box: pb.HeadsBox
-) -> None:
+def _sender(report: Report, known: Known, traffic: _Traffic, event: Place, group: Group, box: pb.HeadsBox) -> None:
     kind = "heads: sender in the box"
     report.true(kind, event["self"], decode_base58(event["self"].text()) == box.peer_id, "another peer id")
     view = known.views.get((traffic.nodes.get(event["self"].text(), ""), bytes(group.public_key)))

@@ -108,7 +108,10 @@ def _datastore(report: Report, known: Known, name: str, item: Place) -> None:
     data = item.bytes()
     message = parse(pb.Group, data)
     report.true(
-        "keys: group in the datastore", item, encode_group(decode_group(message)).SerializeToString() == data, "other bytes"
+        "keys: group in the datastore",
+        item,
+        encode_group(decode_group(message)).SerializeToString() == data,
+        "other bytes",
     )
     label = base64.urlsafe_b64encode(message.public_key).decode().rstrip("=")
     report.true("keys: group in the datastore", item, name.endswith(f"/{label}"), f"stored under {name}")
@@ -161,9 +164,7 @@ def _seen_group(report: Report, names: dict[str, Place], place: Place) -> None:
     group = decode_group(message)
     check_group(report, place, group)
     if group.kind is GroupKind.MULTI_MEMBER:
-        with report.attempt("keys: invitation", place["proto"]):
-            group.check_invitation()
-            report.true("keys: invitation", place["proto"], True, "")
+        report.succeeds("keys: invitation", place["proto"], group.check_invitation)
     private = place["group_private_key_64"]
     if private:
         _creator(report, place, group, PrivateKey(private.bytes()[:32]))
@@ -187,12 +188,13 @@ def _creator(report: Report, place: Place, group: Group, key: PrivateKey) -> Non
 
 
 def _store(report: Report, known: Known, place: Place) -> None:
-    group = known.groups.get(place["group_pk"].bytes())
-    if group is None:
-        report.lack("keys: store address", "no file tells the group's secret")
-        return
     kind = "keys: store address"
     store_type = place["store_type"].text()
+    report.equal(kind, place["db_name"], f"{place['group_pk'].text()}_{store_type}")
+    group = known.groups.get(place["group_pk"].bytes())
+    if group is None:
+        report.lack(kind, "no file tells the group's secret")
+        return
     address = log_address(group.public_key, group.signing_public, store_type)
     name = address.text.rpartition("/")[2]
     report.equal(kind, place["address"], address.text)
@@ -286,5 +288,3 @@ def _against_messages(
         report.equal(kind, kept["min"], min(end.kept, default=0))
         report.equal(kind, kept["max"], max(end.kept, default=0))
         report.equal(kind, kept["count"], len(end.kept))
-
-

@@ -28,7 +28,9 @@ from ...protocol.ratchet import Chain
 from .source import Source
 
 _FAULTS = (BertyError, ValueError, TypeError, LookupError, AttributeError)
-_KEY_FIELD = re.compile(r"(?:.*_)?seed(?:_[ab])?(?:_hex)?|[A-Z]|.*_64|own_account_priv|accountSK|accountProofSK|.*SK(?:_.*)?")
+_KEY_FIELD = re.compile(
+    r"(?:.*_)?seed(?:_[ab])?(?:_hex)?|[A-Z]|.*_64|own_account_priv|accountSK|accountProofSK|.*SK(?:_.*)?"
+)
 _EVENT_2 = EventType.DEVICE_CHAIN_KEY_ADDED
 
 
@@ -132,7 +134,7 @@ class Known:
             self.add_group(account_group(account, PrivateKey(bytes.fromhex(store["accountProofSK"]["seed"]))))
             for seed in (item.get("public_rendezvous_seed"), item["contact_reference_before_ShareContact"]):
                 text = seed["public_rendezvous_seed"] if isinstance(seed, dict) else seed
-                self.seeds.add((bytes(account.public), bytes.fromhex(text)))
+                self.seeds.add((bytes(account.public), bytes.fromhex(str(text))))
 
     def _pair(self, pair: PrivateKey) -> None:
         material = hkdf_sha256(pair.expanded, b"", 64)

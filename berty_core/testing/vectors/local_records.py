@@ -40,9 +40,9 @@ def _frame(report: Report, known: Known, topics: set[str], place: Place) -> None
     message = parse(pb.LocalRecords, data[start:], LIMIT)
     report.equal("local record: frame made again", place, encode_frame(message.SerializeToString(), LIMIT))
     for record in message.records:
-        if record.cid in topics:
-            report.true("local record: topic", place, True, "")
-        elif record.cid.startswith(_PREFIX) and known.group_of(record.cid) is not None:
-            report.true("local record: topic", place, False, f"{record.cid} is no address of its group")
+        told = record.cid.startswith(_PREFIX) and known.group_of(record.cid) is not None
+        if record.cid in topics or told:
+            fits = record.cid in topics
+            report.true("local record: topic", place, fits, f"{record.cid} is no address of its group")
         else:
             report.lack("local record: topic", "its group or rendezvous seed is in no file")

@@ -10,8 +10,8 @@ from ...crypto.keys import Secret
 from ...ids import GroupId
 from ...protocol.entry import Entry
 from ...protocol.ratchet import Chain, advance, step
-from .events_in_log import check_event
 from .entries import check_append, check_recorded
+from .events_in_log import check_event
 from .go_order import difference, sort_descending, values
 from .known import Known
 from .messages_in_log import check_message_entry, check_openers, readable_by
@@ -24,6 +24,7 @@ def check_logs(report: Report, known: Known, root: Place) -> None:
     seen: Counter[str] = Counter()
     for address, log in root["logs"].items():
         report.equal("log: address", log["address"], address)
+        report.true("log: address", log["group_pk"], _names_group(log, log), "the address is of another group")
         for place in log["entries"]:
             with report.attempt("log: entry", place):
                 _entry(report, known, root, log, place, seen)
@@ -57,6 +58,10 @@ def _entry(report: Report, known: Known, root: Place, log: Place, place: Place, 
         check_message_entry(report, known, group, entry, place, root)
 
 
+def _names_group(address: Place, group: Place) -> bool:
+    return f"/{group['group_pk'].text()}_" in address["address"].text()
+
+
 def _chain(report: Report, place: Place) -> None:
     kind = "ratchet: chain keys and message keys"
     group = GroupId(place["group_pk"].bytes())
@@ -76,9 +81,7 @@ def _replica(report: Report, known: Known, place: Place) -> None:
     names = _names(place["insertion_order"])
     _listing(report, known, place, names[::-1])
     _live(report, known, place)
-    group = known.groups.get(place["group_pk"].bytes())
-    if group is not None:
-        report.true("log: address", place["address"], group.public_key.hex() in place["address"].text(), "another group")
+    report.true("log: address", place["group_pk"], _names_group(place, place), "the address is of another group")
     entries = _entries(known, names)
     raw = _entries(known, _names(place["raw_heads"]))
     if entries is None or raw is None:

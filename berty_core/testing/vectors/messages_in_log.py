@@ -38,13 +38,21 @@ def check_message_entry(
     if key is None:
         report.lack("message: opened", "neither its key nor the chain of its device is in any file")
         return
-    text = open_message(message, key)
-    report.true("message: opened", place["headers"]["sig"], True, "")
+    text = report.succeeds("message: opened", place["headers"]["sig"], lambda: open_message(message, key))
+    if text is None:
+        return
     _seal_again(report, known, group, message, key, text, outer.nonce, place)
-    for sent in root["sends"]:
-        if sent["cid"].optional() == str(entry.cid):
-            report.equal("message: text is what was sent", sent["payload"], text)
-            report.equal("message: text is what was sent", sent["group_pk"], bytes(group.public_key))
+    _sent(report, group, entry, text, place, root)
+
+
+def _sent(report: Report, group: Group, entry: Entry, text: bytes, place: Place, root: Place) -> None:
+    kind = "message: text is what was sent"
+    sends = [sent for sent in root["sends"] if sent["cid"].optional() == str(entry.cid)]
+    for sent in sends:
+        report.equal(kind, sent["payload"], text)
+        report.equal(kind, sent["group_pk"], bytes(group.public_key))
+    if root["sends"].value:
+        report.true(kind, place["cid"], bool(sends), "nobody sent it")
 
 
 def _message_key(

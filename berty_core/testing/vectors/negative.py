@@ -7,13 +7,13 @@ import attrs
 from ...codec.cid import Cid
 from ...crypto.keys import PrivateKey, Secret
 from ...errors import RemoteProtocolError
-from ...ids import DeviceId, GroupId
+from ...ids import DeviceId, GroupId, MemberId
 from ...protocol.entry import check_entry, decode_entry
 from ...protocol.envelope import open_headers, open_message
 from ...protocol.group import PROFILES, Group, LogKind
 from ...protocol.heads_json import decode_heads_json
 from ...protocol.metadata import open_metadata
-from ...protocol.ratchet import Chain, Readability, open_shared_chain, readability, take_key
+from ...protocol.ratchet import Chain, Readability, open_shared_chain, readability, share_chain, take_key
 from .deviations import known_deviation
 from .fields import check_message
 from .keys import check_group
@@ -29,6 +29,7 @@ class _Receiver:
     member: PrivateKey
     chains: dict[bytes, Chain] = attrs.field(factory=dict)
     keys: dict[str, Secret] = attrs.field(factory=dict)
+    senders: dict[bytes, PrivateKey] = attrs.field(factory=dict)
 
 
 def check_negative(report: Report, known: Known, root: Place) -> None:
@@ -39,6 +40,10 @@ def check_negative(report: Report, known: Known, root: Place) -> None:
         with report.attempt("negative: group", root["group"]):
             check_group(report, root["group"], group)
     receiver = _Receiver(PrivateKey(root["go_member_key_seed"].bytes())) if root["go_member_key_seed"] else None
+    for _, seed in root["sender_device_seeds"].items():
+        if receiver is not None:
+            sender = PrivateKey(seed.bytes())
+            receiver.senders[bytes(sender.public)] = sender
     for case in root["cases"]:
         kind = f"negative: {case['kind'].value}"
         with report.attempt(kind, case):
@@ -99,7 +104,7 @@ def _message(report: Report, group: Group, receiver: _Receiver, case: Place) -> 
     error = ""
     try:
         if case["input"]["payload"]:
-            _register(group, receiver, case["input"])
+            _register(report, group, receiver, case["input"])
         else:
             counter, text = _open(group, receiver, case["input"])
             report.equal("negative: message", case["go"]["result"]["counter"], counter)
@@ -109,10 +114,15 @@ def _message(report: Report, group: Group, receiver: _Receiver, case: Place) -> 
     _verdict(report, case, case["go"]["accepted"], error)
 
 
-def _register(group: Group, receiver: _Receiver, data: Place) -> None:
+def _register(report: Report, group: Group, receiver: _Receiver, data: Place) -> None:
     device = DeviceId(data["device_pk"].bytes())
-    chain = open_shared_chain(data["payload"].bytes(), GroupId(group.public_key), receiver.member, device)
+    name = GroupId(group.public_key)
+    chain = open_shared_chain(data["payload"].bytes(), name, receiver.member, device)
     receiver.chains.setdefault(bytes(device), chain)  # the first that is shared stays
+    sender = receiver.senders.get(bytes(device))
+    if sender is not None:
+        again = share_chain(chain, name, sender, MemberId(receiver.member.public))
+        report.equal("negative: chain shared again", data["payload"], again)
 
 
 def _open(group: Group, receiver: _Receiver, data: Place) -> tuple[int, bytes]:
@@ -131,7 +141,7 @@ def _open(group: Group, receiver: _Receiver, data: Place) -> tuple[int, bytes]:
 
 def _entry(report: Report, group: Group, case: Place) -> None:
     block = case["input"]["block"].bytes()
-    kind = LogKind.METADATA if case["input"]["store"].text() == "metadata" else LogKind.MESSAGES
+    kind = LogKind[case["input"]["store"].text().upper()]
     _consistent(report, case, Cid.of(block))
     refusals = []
     for profile in PROFILES.values():

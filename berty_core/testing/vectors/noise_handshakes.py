@@ -77,7 +77,11 @@ def _proofs(report: Report, place: Place, identity_seed: Place, initiator: bool)
         report.equal(kind, listed["identity_sig"], signature)
         report.equal(kind, listed["has_extension"], any(field == 4 for field, _, _ in payload))
         extension = read_fields(field_bytes(payload, 4))
-        report.equal(kind, listed["stream_muxers"], [value.decode() for number_, value, _ in extension if number_ == 2 and isinstance(value, bytes)])
+        report.equal(
+            kind,
+            listed["stream_muxers"],
+            [value.decode() for number_, value, _ in extension if number_ == 2 and isinstance(value, bytes)],
+        )
         report.equal(kind, listed["extension_fields"], sorted({number_ for number_, _, _ in extension}))
         static = place["our_static_public" if ours else "peer_static_public"].bytes()
         good = verify(decode_public(key), _SIGNED + static, signature)

@@ -27,6 +27,9 @@ def group_reference(secret: bytes, device: bytes, counter: int) -> bytes:
 
 def check_out_of_store(report: Report, known: Known, place: Place) -> None:
     """Check one out-of-store envelope with what its receiver read."""
+    for name, received in place.items():
+        if name.startswith("received_by_"):
+            report.equal("out of store: received", received["group_pk"], place["group_pk"].bytes())
     group = known.groups.get(place["group_pk"].bytes())
     if group is None:
         report.lack("out of store: envelope opened", "no file tells the group's secret")

@@ -20,24 +20,23 @@ class Absent(Exception):
 class Place:
     """A value of a recording. Absent places are false; reading a value marks it as read."""
 
-    __slots__ = ("_read", "path", "value")
+    __slots__ = ("path", "read_paths", "value")
 
     def __init__(self, value: Any, path: Path, read: set[Path]) -> None:
         self.value = value
         self.path = path
-        self._read = read
+        self.read_paths = read
 
     def __bool__(self) -> bool:
         return self.value is not _ABSENT
 
     def __getitem__(self, key: str | int) -> Place:
         value = _ABSENT
-        if isinstance(self.value, dict) or (isinstance(self.value, list) and isinstance(key, int)):
-            try:
-                value = self.value[key]
-            except LookupError:
-                value = _ABSENT
-        return Place(value, (*self.path, key), self._read)
+        if isinstance(self.value, dict):
+            value = self.value.get(key, _ABSENT)
+        elif isinstance(self.value, list) and isinstance(key, int) and key < len(self.value):
+            value = self.value[key]
+        return Place(value, (*self.path, key), self.read_paths)
 
     def __iter__(self) -> Iterator[Place]:
         if isinstance(self.value, list):
@@ -54,7 +53,7 @@ class Place:
         """The value with everything below it; Absent if there is none."""
         if self.value is _ABSENT:
             raise Absent(f"there is no {'.'.join(general(self.path))}")
-        self._read.add(self.path)
+        self.read_paths.add(self.path)
         return self.value
 
     @property

@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -17,6 +17,7 @@ from ...errors import BertyError
 from .recording import Absent, Place, show_path, unread_sections
 
 SHOWN = 200
+T = TypeVar("T")
 _FAULTS = (BertyError, ValueError, TypeError, LookupError, OverflowError, AttributeError, ArithmeticError)
 
 
@@ -93,6 +94,15 @@ class Report:
     def lack(self, kind: str, reason: str) -> None:
         """Note that a check was left out, and why."""
         self.lacking[self.file, f"{kind}: {reason}"] += 1
+
+    def succeeds(self, kind: str, place: Place, compute: Callable[[], T]) -> T | None:
+        """Count a check that holds if `compute` gives a value; what it gives, or None after a difference."""
+        self.counts[kind] += 1
+        try:
+            return compute()
+        except _FAULTS as fault:
+            self.differ(kind, place, "", f"{type(fault).__name__}: {fault}")
+            return None
 
     def each(self, kind: str, places: Place, check: Callable[[Place], None]) -> None:
         """Run a check on each item of a list, one fault at a time."""
