@@ -74,6 +74,7 @@ class Surroundings:
     emit: Callable[[Effect], None]
     arrivals: Arrivals
     own_name: Callable[[], str]
+    may_write: Callable[[], bool]
     acknowledge_in_large_groups: bool = False
 
 
@@ -188,6 +189,8 @@ class GroupReplica:
 
         (Wesh protocol, sections 4.5 and 14.8: a member gets our chain key before the first message that follows.)
         """
+        if not self._around.may_write():
+            return
         if self.chains.get(self.device_id) is None:
             self.chains.put(self.device_id, Chain(Secret(self._around.entropy(32)), 0))
         if self.registers.get("device", self.device_id) is None:

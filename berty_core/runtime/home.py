@@ -24,6 +24,7 @@ from .records import SETTING, Records
 KEY_FILE = "key"
 MARK_FILE = "mark"
 SALT_FILE = "salt"
+STORE_PREFIX = "berty.sqlite3"
 KEYRING_SERVICE = "berty"
 _PROBE = b"this key is of this home"
 
@@ -57,6 +58,13 @@ def prepare(directory: Path) -> None:
 def exists(directory: Path) -> bool:
     """Whether there is a home in this directory."""
     return (directory / MARK_FILE).exists()
+
+
+def discard_unfinished(directory: Path) -> None:
+    """Remove what an interrupted creation left: a home without a mark was never used."""
+    for path in directory.iterdir():
+        if path.name in (KEY_FILE, SALT_FILE) or path.name.startswith(STORE_PREFIX):
+            path.unlink()
 
 
 def new_key(

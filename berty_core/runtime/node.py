@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from ..codec.cid import Cid
 from ..config import NodeConfig
-from ..crypto.keys import PrivateKey, Secret
+from ..crypto.keys import PrivateKey
 from ..errors import UserError
 from ..ids import AccountId, DeviceId, GroupId
 from ..plugins import Plugins, load_plugins
@@ -23,11 +23,13 @@ from ..protocol.payloads import GroupInvitation, UserMessage
 from ..protocol.shareable import ShareableContact
 from . import home as homes
 from .actions import Actions
+from .archive import Archive, Progress, import_archive
 from .arrivals import Arrival
 from .connectivity import Connectivity
 from .effects import Effect, GroupsChanged, MessageArrived
 from .lock import home_lock
 from .peer_session import PeerSession
+from .records import Records
 from .replica import Points, Replica
 from .store_worker import Outcome, StoreWorker
 from .sync_hub import SyncHub
@@ -275,14 +277,7 @@ def _open_replica(
         records = stack.enter_context(homes.open_records(directory, plugins.store(), key, os.urandom))
         genuine = homes.check_mark(directory, records)
         effects: list[Effect] = []
-        replica = Replica(
-            records,
-            now=time.time,
-            entropy=os.urandom,
-            listen=effects.extend,
-            profile=PROFILES[config.profile],
-            acknowledge_in_large_groups=config.acknowledge_in_large_groups,
-        )
+        replica = _make_replica(records, config, effects.extend)
         notices = []
         if not genuine:
             replica.renew_devices()
@@ -301,33 +296,45 @@ def create_home(
     plugins: Plugins | None = None,
     passphrase: str | None = None,
     use_keyring: bool = True,
-    archive: Callable[[Replica], None] | None = None,
-    keys: tuple[Secret, Secret] | None = None,
+    archive: Archive | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> homes.KeySource:
-    """Make a home with a new account, or with the account of an archive; tell where its key lies."""
-    from ..crypto.keys import decode_private  # noqa: PLC0415
-    from .replica import AccountKeys  # noqa: PLC0415
+    """Make a home with a new account, or with the account of an archive; tell where its key lies.
 
+    UserError where there is a home already. An import that fails or is interrupted leaves no home behind.
+    """
     config = config or NodeConfig()
     plugins = plugins or load_plugins(config.disabled)
     homes.prepare(directory)
     if homes.exists(directory):
         raise UserError(f"there is an account in {directory} already; choose another directory with --home")
     with home_lock(directory):
+        homes.discard_unfinished(directory)
         key, source = homes.new_key(directory, os.urandom, passphrase=passphrase, use_keyring=use_keyring)
         with homes.open_records(directory, plugins.store(), key, os.urandom) as records:
-            account = AccountKeys(*map(decode_private, keys)) if keys else None
-            Replica.create(records, os.urandom, account)
-            replica = Replica(
-                records, now=time.time, entropy=os.urandom, listen=lambda _: None, profile=PROFILES[config.profile]
-            )
+            Replica.create(records, os.urandom, archive.keys if archive else None)
+            replica = _make_replica(records, config, lambda _: None, silent=archive is not None)
             if archive:
-                archive(replica)
+                import_archive(archive, replica, progress)
             if name:
                 with replica.batch():
                     replica.rename(name)
             homes.check_mark(directory, records)
     return source
+
+
+def _make_replica(
+    records: Records, config: NodeConfig, listen: Callable[[list[Effect]], None], *, silent: bool = False
+) -> Replica:
+    return Replica(
+        records,
+        now=time.time,
+        entropy=os.urandom,
+        listen=listen,
+        profile=PROFILES[config.profile],
+        acknowledge_in_large_groups=config.acknowledge_in_large_groups,
+        silent=silent,
+    )
 
 
 __all__ = ["GroupKind", "Message", "Node", "create_home"]

@@ -67,6 +67,7 @@ class Replica:
         listen: Callable[[list[Effect]], None],
         profile: Profile = BERTY,
         acknowledge_in_large_groups: bool = False,
+        silent: bool = False,
     ) -> None:
         self.records = records
         self.profile = profile
@@ -77,8 +78,16 @@ class Replica:
         self._points: Points | None = None
         self.arrivals = Arrivals(records)
         self.groups: dict[GroupId, GroupReplica] = {}
+        self._silent = silent
         self._around = Surroundings(
-            records, now, entropy, self._effects.append, self.arrivals, self.own_name, acknowledge_in_large_groups
+            records,
+            now,
+            entropy,
+            self._effects.append,
+            self.arrivals,
+            self.own_name,
+            lambda: not self._silent,
+            acknowledge_in_large_groups,
         )
         self.keys = AccountKeys(self._key("account"), self._key("proof"))
         self.device = self._key("device")
@@ -126,6 +135,15 @@ class Replica:
         for group in list(self.groups.values()):
             group.reload()
         self._close_unwanted()
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Take things in without answering: nothing is written of our own until the block ends."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
 
     def emit(self, effect: Effect) -> None:
         """Tell of a change once the open batch is committed."""
