@@ -33,7 +33,9 @@ _REMEMBERED = 8192
 class LogView(Protocol):
     """What the machine reads of a log."""
 
-    index: RangeIndex
+    @property
+    def index(self) -> RangeIndex:
+        """Its range index."""
 
     def block(self, cid: Cid) -> bytes | None:
         """The block of an entry."""

@@ -17,11 +17,13 @@ class StoredChains:
         self._group = group
         self._chains: dict[DeviceId, Chain] = {}
         self._waiting: dict[DeviceId, dict[int, set[Cid]]] = {}
+        self._changed: set[DeviceId] = set()
         self.reload()
 
     def reload(self) -> None:
         """Read everything again from the store."""
         self._chains, self._waiting = {}, {}
+        self._changed.clear()
         vault = self._records.vault
         for key, sealed in self._records.scan(CHAIN + self._group):
             device, chain = decode_dagcbor(vault.unseal(key, sealed))
@@ -41,9 +43,15 @@ class StoredChains:
     def put(self, device: DeviceId, chain: Chain) -> None:
         """Keep the new state of a chain, within a transaction."""
         self._chains[device] = chain
-        key = CHAIN + self._group + self._records.vault.blind(device)
-        value = encode_dagcbor([bytes(device), encode_chain(chain)])
-        self._records.put(key, self._records.vault.seal(key, value))
+        self._changed.add(device)
+
+    def flush(self) -> None:
+        """Write the chains that the open transaction moved: each once, with the entries that moved them."""
+        for device in self._changed:
+            key = CHAIN + self._group + self._records.vault.blind(device)
+            value = encode_dagcbor([bytes(device), encode_chain(self._chains[device])])
+            self._records.put(key, self._records.vault.seal(key, value))
+        self._changed.clear()
 
     def wait(self, device: DeviceId, counter: int, cid: Cid) -> None:
         """Remember a message that cannot be opened yet, within a transaction."""

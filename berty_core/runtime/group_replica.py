@@ -120,7 +120,8 @@ class GroupReplica:
         self._contact: AccountId | None = None
         self._to_acknowledge: list[Cid] = []
         self.live = self._setting("live") is not None
-        self.unreadable = 0
+        self._unread: int | None = None
+        self._unread_changed = False
 
     def reload(self) -> None:
         """Forget what is in memory, after a commit that failed."""
@@ -129,7 +130,17 @@ class GroupReplica:
         self.registers.reload()
         self.chains.reload()
         self._to_acknowledge.clear()
+        self._unread, self._unread_changed = None, False
         self.live = self._setting("live") is not None
+
+    def flush(self) -> None:
+        """Write what was kept together until the end of the open transaction."""
+        for log in self.logs.values():
+            log.flush()
+        self.chains.flush()
+        if self._unread_changed:
+            self._unread_changed = False
+            self._seal(UNREAD + self.group.id, self.unread().to_bytes(8, "big"))
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -175,12 +186,14 @@ class GroupReplica:
 
     def unread(self) -> int:
         """Messages of others that nobody has read on this device."""
-        value = self._records.unseal(UNREAD + self.group.id)
-        return int.from_bytes(value, "big") if value else 0
+        if self._unread is None:
+            value = self._records.unseal(UNREAD + self.group.id)
+            self._unread = int.from_bytes(value, "big") if value else 0
+        return self._unread
 
     def mark_read(self) -> None:
         """Everything that has arrived counts as read."""
-        self._seal(UNREAD + self.group.id, b"\0")
+        self._unread, self._unread_changed = 0, True
 
     # -- taking part ---------------------------------------------------------------------------
 
@@ -265,7 +278,8 @@ class GroupReplica:
 
     def send(self, content: Content, *, sent_date: int | None = None) -> Cid:
         """Append a message under the next counter of our chain; it must be committed before it leaves."""
-        text = encode_payload(content, self._milliseconds() if sent_date is None else sent_date)
+        payload = AppPayload(content, self._milliseconds() if sent_date is None else sent_date)
+        text = encode_payload(payload.content, payload.sent_date)
         chain = self._own_chain()
         counter = chain.counter + 1
         message_key, chain = take_key(chain, self.group.id, counter)
@@ -275,7 +289,7 @@ class GroupReplica:
         self._note(entry.cid, message_key)
         if not isinstance(content, Acknowledge):
             self.deliveries.begin(entry.cid)
-        self._take_message(position, entry.cid, self.device_id, decode_payload(text))
+        self._take_message(position, entry.cid, self.device_id, payload)
         return entry.cid
 
     def _append(self, kind: LogKind, value: bytes) -> tuple[Entry, Position]:
@@ -437,10 +451,11 @@ class GroupReplica:
 
     def _arrive(self, kind: LogKind, position: Position, cid: Cid, device: DeviceId) -> None:
         log = self.logs[kind]
-        late = any(Position.of(time, head) > position for head, time in log.heads.items())
+        place = (position.time, position.digest)
+        late = any((time, head.digest) > place for head, time in log.heads.items())
         number = self._around.arrivals.add(self.group.id, kind, cid, late)
         if not self.is_mine(device):
-            self._seal(UNREAD + self.group.id, (self.unread() + 1).to_bytes(8, "big"))
+            self._unread, self._unread_changed = self.unread() + 1, True
         self._around.emit(MessageArrived(number, self.group.id, kind, cid, late))
 
     # -- reading -------------------------------------------------------------------------------

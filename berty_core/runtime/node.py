@@ -105,7 +105,7 @@ class Node:
             if name is None:
                 raise UserError(f"there is no account in {directory} yet: make one with `berty init --name YOUR-NAME`")
             create_home(directory, name, config=config, plugins=plugins, use_keyring=config.keyring)
-        with home_lock(directory), _open_replica(directory, config, plugins, passphrase) as opened:
+        with home_lock(directory), open_replica(directory, config, plugins, passphrase) as opened:
             node = cls(opened.replica, opened.effects, config, opened.key_source)
             node.notices += opened.notices
             async with anyio.create_task_group() as tasks:
@@ -268,7 +268,7 @@ class _Opened:
 
 
 @contextmanager
-def _open_replica(
+def open_replica(
     directory: Path, config: NodeConfig, plugins: Plugins, passphrase: Callable[[], str] | None
 ) -> Iterator[_Opened]:
     homes.prepare(directory)

@@ -123,6 +123,7 @@ class PeerSession:
         self.handshake_hash = b""
         self.groups: dict[GroupId, DeviceId | None] = {}
         self.closed_because = ""
+        self.bytes_sent = self.bytes_received = 0
         self._host = host
         self._wanted = wanted
         self._offers: GroupOffers | None = None
@@ -171,6 +172,7 @@ class PeerSession:
     async def _read(self) -> None:
         while True:
             data = await self.link.receive()
+            self.bytes_received += len(data)
             for event in self.session.receive(data, self._host.monotonic()):
                 await self._take(event)
             self._flush()
@@ -180,6 +182,7 @@ class PeerSession:
             data = self.session.take()
             if data:
                 await self.link.send(data)
+                self.bytes_sent += len(data)
                 self._refill()
                 continue
             self._to_send = anyio.Event()

@@ -35,6 +35,7 @@ from .effects import Effect, GroupsChanged, StateChanged
 from .group_replica import GroupReplica, Surroundings
 from .records import SETTING, Records
 
+_GROUP_KINDS = frozenset({"group", "contact"})
 _POINT_KINDS = frozenset({"group", "contact", "contact seed", "requests", "seed"})
 
 
@@ -76,6 +77,7 @@ class Replica:
         self._listen = listen
         self._effects: list[Effect] = []
         self._points: Points | None = None
+        self._name: str | None = None
         self.arrivals = Arrivals(records)
         self.groups: dict[GroupId, GroupReplica] = {}
         self._silent = silent
@@ -95,6 +97,7 @@ class Replica:
         self.account = self._open(account_group(self.keys.account, self.keys.proof))
         with self.batch():
             self.account.settle()
+            self.adjust_groups()
 
     @staticmethod
     def create(records: Records, entropy: Callable[[int], bytes], keys: AccountKeys | None = None) -> None:
@@ -119,7 +122,10 @@ class Replica:
         """Collect changes into one commit; afterwards listeners are told. On failure nothing has happened."""
         with self.records.write(durable=durable, on_failure=self._reload):
             yield
-            self.adjust_groups()
+            self._flush()
+            if self._account_changed():
+                self.adjust_groups()
+                self._flush()
         effects = list(self._effects)
         self._effects.clear()
         if any(isinstance(effect, StateChanged) and effect.kinds & _POINT_KINDS for effect in effects):
@@ -128,8 +134,22 @@ class Replica:
         if effects:
             self._listen(effects)
 
+    def _flush(self) -> None:
+        for group in self.groups.values():
+            group.flush()
+
+    def _account_changed(self) -> bool:
+        """Whether the open batch may have opened or closed a group."""
+        return any(
+            isinstance(effect, StateChanged)
+            and effect.group == self.account.group.id
+            and effect.kinds & _GROUP_KINDS
+            for effect in self._effects
+        )
+
     def _reload(self) -> None:
         self._effects.clear()
+        self._name = None
         self._points = None
         self.arrivals.reload()
         for group in list(self.groups.values()):
@@ -294,15 +314,15 @@ class Replica:
 
     def own_name(self) -> str:
         """The account's display name: as set on this device, else as one of our other devices has it."""
-        own = self.setting("name")
-        if own is not None:
-            return bytes(own).decode()
+        if self._name is None:
+            self._name = bytes(self.setting("name") or b"").decode()
         account: GroupReplica | None = getattr(self, "account", None)
-        return account.name_of(account.device_id) if account else ""
+        return self._name or (account.name_of(account.device_id) if account else "")
 
     def rename(self, name: str) -> None:
         """Change the display name and tell every group, within a batch."""
         self.put_setting("name", name.encode())
+        self._name = name
         for replica in self.groups.values():
             replica.settle()
 

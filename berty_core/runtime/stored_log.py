@@ -39,17 +39,31 @@ class StoredLog:
         self.address = address
         self.key = Cid.parse(address.split("/")[2]).digest[:16]
         self._records = records
-        self.index = RangeIndex(
+        self._index = RangeIndex(
             lambda path: records.get(INDEX + self.key + path.encode()),
             lambda path, value: records.put(INDEX + self.key + path.encode(), value),
         )
         self.heads: dict[Cid, int] = {}
         self._newest: list[tuple[str, Cid]] = []  # the last 64 in order, newest first
+        self._unindexed: list[Position] = []  # inserted by the open transaction
         self.reload()
+
+    @property
+    def index(self) -> RangeIndex:
+        """The range index, with everything that was inserted."""
+        self.flush()
+        return self._index
+
+    def flush(self) -> None:
+        """Write what the open transaction inserted into the index: each node once, however many entries came."""
+        if self._unindexed:
+            positions, self._unindexed = self._unindexed, []
+            self._index.insert(positions)
 
     def reload(self) -> None:
         """Read heads and the newest positions again (at opening, and after a commit that failed)."""
-        self.index.forget()
+        self._unindexed.clear()
+        self._index.forget()
         prefix = HEAD + self.key
         self.heads = {
             Cid(DAG_CBOR + key[len(prefix) :]): int.from_bytes(value, "big")
@@ -96,7 +110,7 @@ class StoredLog:
             self._records.put(ENTRY + self.key + entry.cid.digest, position.time.to_bytes(4, "big") + block)
             self._move_heads(entry, position.time)
             positions.append(position)
-        self.index.insert(positions)
+        self._unindexed += positions
         self._newest += [(path_of(position), Cid(DAG_CBOR + position.digest)) for position in positions]
         self._newest = sorted(self._newest, reverse=True)[:REFERENCE_COUNT]
         return positions

@@ -1,0 +1,251 @@
+"""What may be asked of a running node, by name and with plain values: the whole surface of the private socket.
+
+Invariant: only names that are listed here can be called, and only with values of the types they declare.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import typing
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..codec.cid import Cid
+from ..errors import BertyError, UserError
+from . import status
+from .control_socket import NotInTime
+from .effects import DeliveryChanged, MessageArrived
+
+if TYPE_CHECKING:
+    from .node import Node
+
+READS = frozenset(
+    {
+        "account_show",
+        "contact_list",
+        "contact_verify",
+        "group_invitations",
+        "group_list",
+        "group_show",
+        "last_arrival",
+        "message_state",
+    }
+)
+WRITES = frozenset(
+    {
+        "account_rename",
+        "contact_accept",
+        "contact_add",
+        "contact_block",
+        "contact_discard",
+        "contact_link",
+        "contact_rename",
+        "contact_unblock",
+        "group_invite",
+        "group_join",
+        "group_leave",
+        "group_new",
+        "group_rename",
+        "mark_read",
+        "requests_off",
+        "requests_on",
+        "reset_link",
+        "send_text",
+    }
+)
+NODE_LEVEL = frozenset({"export", "peers", "status", "stop", "sync", "wait"})
+STREAMS = frozenset({"arrivals", "delivery", "history"})
+STATES = ("stored", "sent", "held", "acknowledged")
+PAGE = 128
+MEETING = 2.0  # seconds in which those who are near are found
+QUIET = 0.6  # seconds without any change after which the exchange counts as done
+Json = dict[str, Any]
+
+
+class Methods:
+    """The methods of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def call(self, name: str, params: Json) -> Any:
+        """Call a method that answers once."""
+        if name in READS or name in WRITES:
+            method = getattr(self._node.actions, name)
+            check_parameters(method, params)
+            run = self._node.store.write if name in WRITES else self._node.store.read
+            return await run(lambda: method(**params))
+        if name not in NODE_LEVEL:
+            raise UserError(f"the running node knows no method {name!r}: it is of another version; start it again")
+        method = getattr(self, name)
+        check_parameters(method, params)
+        return await method(**params)
+
+    def stream(self, name: str, params: Json) -> AsyncIterator[Any]:
+        """Call a method that answers again and again."""
+        method: Callable[..., AsyncIterator[Any]] = getattr(self, name)
+        check_parameters(method, params)
+        return method(**params)
+
+    # -- the node ------------------------------------------------------------------------------
+
+    async def status(self) -> Json:
+        """Everything a person may want to know about the node."""
+        return {**await status.status(self._node), "pid": os.getpid(), "home": str(self._node.home)}
+
+    async def peers(self) -> list[Json]:
+        """The live sessions."""
+        return await status.peers(self._node)
+
+    async def stop(self) -> Json:
+        """End the node; it is told after the answer."""
+        return {"stopping": True}
+
+    async def export(self, path: str) -> Json:
+        """Write the account to a new file that only this user can read."""
+        return await self._node.store.read(_export, self._node, Path(path))
+
+    async def sync(self, timeout: float, until_idle: bool = True) -> Json:
+        """Exchange with whoever is near, until nothing changes any longer or the time is over."""
+        node, start = self._node, self._node.monotonic()
+        before = await node.store.read(node.actions.last_arrival)
+        met: set[str] = set()
+        idle = False
+        changed = start
+        while not idle and node.monotonic() - start < timeout:
+            count, busy = len(met), self._busy()
+            met |= {session.handshake_hash.hex() for session in node.sessions if session.is_open}
+            if busy or len(met) != count:
+                changed = node.monotonic()
+            now = node.monotonic()
+            idle = until_idle and now - start > MEETING and now - changed > QUIET
+            await anyio.sleep(0.05)
+        groups = await node.store.read(node.actions.group_list)
+        return {
+            "idle": idle or (not until_idle and not self._busy()),
+            "met": len(met),
+            "arrived": await node.store.read(node.actions.last_arrival) - before,
+            "unsent": sum(group["unsent"] for group in groups),
+            "transports": status.transports(node),
+        }
+
+    def _busy(self) -> bool:
+        node = self._node
+        half_open = any(not session.is_open for session in node.sessions)
+        return half_open or not node.hub.idle
+
+    # -- messages ------------------------------------------------------------------------------
+
+    async def wait(self, to: str, id: str, state: str, timeout: float) -> Json:  # noqa: A002  the name on the wire
+        """Wait until an own message has reached a state; NotInTime."""
+        if state not in STATES:
+            raise UserError(f"{state!r} is no state of delivery; there are {', '.join(STATES)}")
+        view: Json = {}
+        with anyio.move_on_after(timeout):
+            async for view in self.delivery(to, id):
+                if STATES.index(view["state"]) >= STATES.index(state):
+                    return view
+        raise NotInTime(
+            f"the message is not {state} after {timeout:g} s: it is {view.get('state', 'stored')}; "
+            "it goes on its way whenever the node runs and others are near"
+        )
+
+    async def delivery(self, to: str, id: str) -> AsyncIterator[Json]:  # noqa: A002
+        """Where an own message is: now, and with each change until somebody acknowledged it."""
+        node, cid = self._node, _cid(id)
+        before: Json | None = None
+        with node.listen() as events:
+            while before is None or before["state"] != STATES[-1]:
+                view = await node.store.read(node.actions.message_state, to, id)
+                if view != before:
+                    yield view
+                before = view
+                if view["state"] == STATES[-1]:
+                    return
+                async for effect in events:
+                    if isinstance(effect, DeliveryChanged) and effect.cid == cid:
+                        break
+
+    async def arrivals(self, to: str, after: int = -1, read: bool = False) -> AsyncIterator[Json]:
+        """Messages in order of arrival behind a number (-1: only new ones), as they come; `read` marks them so."""
+        node = self._node
+        with node.listen() as events:
+            if to:
+                await node.store.read(node.actions.find_group, to)
+            position = await node.store.read(node.actions.last_arrival) if after < 0 else after
+            while True:
+                page = await node.store.read(node.actions.arrivals, to, position, PAGE)
+                for found in page:
+                    position = found["number"]
+                    if "text" in found:
+                        yield found
+                if page and read and to:
+                    await node.store.write(node.actions.mark_read, to)
+                if not page:
+                    await _until_arrival(events)
+
+    async def history(self, to: str, last: int = 0, mark: bool = True) -> AsyncIterator[Json]:
+        """The last messages (0: all) in the log's order, page by page; afterwards they count as read."""
+        node = self._node
+        if 0 < last <= PAGE:
+            for found in await node.store.read(node.actions.read, to, last, False):
+                yield found
+        else:
+            ids = await node.store.read(node.actions.message_ids, to, last)
+            for start in range(0, len(ids), PAGE):
+                for found in await node.store.read(node.actions.messages_at, to, ids[start : start + PAGE]):
+                    yield found
+        if mark:
+            await node.store.write(node.actions.mark_read, to)
+
+
+async def _until_arrival(events: Any) -> None:
+    async for effect in events:
+        if isinstance(effect, MessageArrived):
+            return
+
+
+def _cid(text: str) -> Cid:
+    try:
+        return Cid.parse(text)
+    except BertyError as error:
+        raise UserError(f"{text!r} is no message's id: `berty send` prints it") from error
+
+
+def _export(node: Node, path: Path) -> Json:
+    from .archive import export_archive  # noqa: PLC0415  only exports need it
+
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise UserError(f"{path} is there already: choose another name, or remove it first") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            entries = export_archive(node.replica, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise
+    return {"file": str(path), "entries": entries}
+
+
+def check_parameters(method: Callable[..., Any], params: Json) -> None:
+    """Hold what came over the socket against what a method declares; UserError."""
+    try:
+        inspect.signature(method).bind(**params)
+    except TypeError as error:
+        raise UserError(f"wrong parameters: {error}") from error
+    kinds = typing.get_type_hints(method)
+    for name, value in params.items():
+        wanted = (int, float) if kinds[name] is float else kinds[name]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kinds[name] is not bool):
+            raise UserError(f"wrong parameters: {name} is no {kinds[name].__name__}")
