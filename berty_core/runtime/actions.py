@@ -7,6 +7,7 @@ run within a batch and check everything before they write.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -320,7 +321,7 @@ class Actions:
         messages, metadata = group.logs[LogKind.MESSAGES], group.logs[LogKind.METADATA]
         waiting = group.chains.waiting()
         return {
-            "name": self._conversation_name(group),
+            "name": self.conversation_name(group),
             "id": str(group.group.id),
             "kind": _KINDS[group.group.kind],
             "members": len(group.members()),
@@ -367,6 +368,17 @@ class Actions:
         if mark and group.unread():
             group.mark_read()
         return found[::-1]
+
+    def message_ids(self, to: str, last: int = 0) -> list[str]:
+        """The ids of the last entries (0: all) in a group's message log, in the log's order."""
+        log = self.find_group(to).logs[LogKind.MESSAGES]
+        newest = itertools.islice(log.cids(reverse=True), last or None)
+        return [str(cid) for cid in newest][::-1]
+
+    def messages_at(self, to: str, ids: list[str]) -> list[Json]:
+        """The texts and invitations among some entries of a group."""
+        group = self.find_group(to)
+        return [view for cid in ids if (view := self.message_view(group, Cid.parse(cid))) is not None]
 
     def arrivals(self, to: str, after: int, limit: int = 100) -> list[Json]:
         """Messages of a group (or of all, with an empty name) in order of arrival behind a number."""
@@ -422,7 +434,7 @@ class Actions:
             "id": str(cid),
             "cid": str(cid),
             "group": str(group.group.id),
-            "group_name": self._conversation_name(group),
+            "group_name": self.conversation_name(group),
             "device": str(opened.device),
             "sender": self.sender_name(group, opened.device),
             "mine": mine,
@@ -451,7 +463,7 @@ class Actions:
         metadata = self._replica.account.registers.get("contact metadata", identifier)
         return (contact_name(metadata) if metadata else "") or identifier.hex()[:8]
 
-    def _conversation_name(self, group: GroupReplica) -> str:
+    def conversation_name(self, group: GroupReplica) -> str:
         if group.contact is not None:
             return self.alias(group.contact)
         stored = self._replica.setting(f"alias {group.group.id.hex()}")
@@ -477,7 +489,7 @@ class Actions:
             (account, self.alias(account)) for account in self._replica.contacts()
         ]
         groups = [
-            (group.group.id, self._conversation_name(group))
+            (group.group.id, self.conversation_name(group))
             for group in self._replica.groups.values()
             if group.group.kind is GroupKind.MULTI_MEMBER
         ]

@@ -84,6 +84,8 @@ class RunningTransport:
     transport: Transport
     state: State = State.STARTING
     reasons: tuple[str, ...] = ()
+    started: bool = False
+    shown: Beacon | None = None
 
 
 class Connectivity:
@@ -126,11 +128,13 @@ class Connectivity:
                 running.state, running.reasons = State.FAILED, (reason,)
                 self._decide(f"{running.spec.name} failed ({reason}); it is started again")
                 logger.exception("transport %s failed", running.spec.name)
+            running.started, running.shown = False, None
             await anyio.sleep(min(MAX_BACKOFF, 2.0**failures) * random.uniform(0.5, 1))  # noqa: S311  jitter
 
     async def _run_transport(self, running: RunningTransport) -> None:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._start_transport, running)
+            running.started = True
             self._changed.set()
             async with running.transport.discover() as found:
                 async for event in found:
@@ -149,33 +153,46 @@ class Connectivity:
         self._changed.set()
 
     async def _advertise(self) -> None:
+        rotate = True
         while True:
             self._changed = anyio.Event()
-            await self._show()
+            await self._show(rotate)
             for session in list(self.sessions):
                 session.offer_groups()
+            rotate = True
             with anyio.move_on_after(ROTATION * random.uniform(0.8, 1.2)):  # noqa: S311  spread in time
                 await self._changed.wait()
                 await anyio.sleep(DEBOUNCE)
+                rotate = False
 
-    async def _show(self) -> None:
+    async def _show(self, rotate: bool) -> None:
+        """Show our points; under the same beacon while they are the same and the period is not over."""
         points = await self._host.points()
-        unchanged = points == self._points and self._shown
+        rotate = rotate or points != self._points
         self._points = points
         self._keys = {point: self._keys.get(point) or _point_keys(point) for point in self._all_points()}
-        if not unchanged or not self._changed.is_set():
+        if rotate:
             self._new_period()
         beacon = self._shown[-1].beacon
         for running in self.transports:
-            if running.state in (State.STARTING, State.ACTIVE):
-                try:
-                    await running.transport.advertise(beacon)
-                except Exception as error:
-                    self._decide(f"{running.spec.name} cannot show us: {error}")
-        for session in self.sessions:
-            session.change_beacon(beacon.nonce)
+            await self._show_on(running, beacon)
+        if rotate:
+            self._tell_sessions(beacon)
         for endpoint in list(self._endpoints):
             self._consider(endpoint)
+
+    async def _show_on(self, running: RunningTransport, beacon: Beacon) -> None:
+        if not running.started or running.shown == beacon:
+            return
+        running.shown = beacon
+        try:
+            await running.transport.advertise(beacon)
+        except Exception as error:  # a plugin may raise anything; it is named, and the others go on
+            self._decide(f"{running.spec.name} cannot show us: {error}")
+
+    def _tell_sessions(self, beacon: Beacon) -> None:
+        for session in self.sessions:
+            session.change_beacon(beacon.nonce)
 
     def _new_period(self) -> None:
         """Fresh node key and nonce, and tags for as many of our points as the transports can show."""
@@ -362,4 +379,5 @@ class _TransportHost:
         was_active = self._running.state is State.ACTIVE
         self._running.state, self._running.reasons = state, tuple(reasons)
         if state is State.ACTIVE and not was_active:
+            self._running.shown = None
             self._connectivity.refresh()

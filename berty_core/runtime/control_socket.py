@@ -187,7 +187,10 @@ class Connection:
             line = b""
         if not line.endswith(b"\n"):
             raise NodeEnded("the node ended before it answered: look whether it was done, then try again", untouched=False)
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise NodeEnded("the node ended in the middle of an answer", untouched=False) from error
         if answer.get("closing"):
             raise NodeEnded("the node ended", untouched=True)
         return answer

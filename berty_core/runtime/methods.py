@@ -195,7 +195,7 @@ class Methods:
             for found in await node.store.read(node.actions.read, to, last, False):
                 yield found
         else:
-            ids = await node.store.read(node.actions.message_ids, to, last)
+            ids = await node.store.read(node.actions.message_ids, to, 2 * last)  # every second one may be a receipt
             for start in range(0, len(ids), PAGE):
                 for found in await node.store.read(node.actions.messages_at, to, ids[start : start + PAGE]):
                     yield found

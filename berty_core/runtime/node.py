@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from ..codec.cid import Cid
 from ..config import NodeConfig
 from ..crypto.keys import PrivateKey
-from ..errors import UserError
+from ..errors import StoreLocked, UserError
 from ..ids import AccountId, DeviceId, GroupId
 from ..plugins import Plugins, load_plugins
 from ..protocol.group import PROFILES, Group, GroupKind
@@ -26,6 +26,7 @@ from .actions import Actions
 from .archive import Archive, Progress, import_archive
 from .arrivals import Arrival
 from .connectivity import Connectivity
+from .control import serve
 from .effects import Effect, GroupsChanged, MessageArrived
 from .lock import home_lock
 from .peer_session import PeerSession
@@ -36,6 +37,7 @@ from .sync_hub import SyncHub
 
 EVENT_BUFFER = 4096
 PAGE = 64
+LOCK_POLL = 0.05  # seconds; a lock file tells nobody that it is free
 
 
 @attrs.frozen
@@ -65,8 +67,16 @@ class Node:
     """One device, open. `async with Node.open(home) as node:`"""
 
     def __init__(
-        self, replica: Replica, effects: list[Effect], config: NodeConfig, key_source: homes.KeySource
+        self,
+        home: Path,
+        replica: Replica,
+        effects: list[Effect],
+        config: NodeConfig,
+        plugins: Plugins,
+        key_source: homes.KeySource,
     ) -> None:
+        self.home = home
+        self.plugins = plugins
         self.replica = replica
         self.config = config
         self.key_source = key_source
@@ -81,6 +91,7 @@ class Node:
         self._listeners: list[MemoryObjectSendStream[Effect]] = []
         self._due: float | None = None
         self._due_changed = anyio.Event()
+        self._scope = anyio.CancelScope()
 
     @classmethod
     @asynccontextmanager
@@ -93,10 +104,12 @@ class Node:
         config: NodeConfig | None = None,
         plugins: Plugins | None = None,
         passphrase: Callable[[], str] | None = None,
+        wait: float = 0.0,
     ) -> AsyncIterator[Node]:
         """Open a home and run its device until the block ends.
 
-        `name` creates the home if there is none. UserError, StoreError with words for a person.
+        `name` creates the home if there is none; `wait` is how long (seconds) a process that has it may take to leave.
+        UserError, StoreError with words for a person.
         """
         directory = Path(home).expanduser()
         config = config or NodeConfig()
@@ -105,19 +118,31 @@ class Node:
             if name is None:
                 raise UserError(f"there is no account in {directory} yet: make one with `berty init --name YOUR-NAME`")
             create_home(directory, name, config=config, plugins=plugins, use_keyring=config.keyring)
-        with home_lock(directory), open_replica(directory, config, plugins, passphrase) as opened:
-            node = cls(opened.replica, opened.effects, config, opened.key_source)
-            node.notices += opened.notices
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(node.store.run)
-                tasks.start_soon(node._keep_time)
-                if network:
-                    node.connectivity = Connectivity(node, config.make_transports(plugins))
-                    await tasks.start(node.connectivity.run)
-                try:
+        async with _held(directory, wait):
+            with open_replica(directory, config, plugins, passphrase) as opened:
+                node = cls(directory, opened.replica, opened.effects, config, plugins, opened.key_source)
+                node.notices += opened.notices
+                async with node._running(network):
                     yield node
-                finally:
-                    tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _running(self, network: bool) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            self._scope = tasks.cancel_scope
+            await tasks.start(self.store.run)
+            tasks.start_soon(self._keep_time)
+            try:
+                if network:
+                    self.connectivity = Connectivity(self, self.config.make_transports(self.plugins))
+                    await tasks.start(self.connectivity.run)
+                async with serve(self):
+                    yield
+            finally:
+                tasks.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """End the node: the block that opened it is cancelled."""
+        self._scope.cancel()
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -251,6 +276,22 @@ class Node:
                 continue
             self._due = None
             await self.store.read(lambda: self.hub.wake(self.monotonic()))
+
+
+@asynccontextmanager
+async def _held(directory: Path, wait: float) -> AsyncIterator[None]:
+    """Hold the home's lock, once a short command that may have it has ended; StoreLocked after `wait` seconds."""
+    deadline = time.monotonic() + wait
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(home_lock(directory))
+                break
+            except StoreLocked:
+                if time.monotonic() >= deadline:
+                    raise
+            await anyio.sleep(LOCK_POLL)
+        yield
 
 
 async def _until_arrival(events: MemoryObjectReceiveStream[Effect]) -> None:

@@ -37,6 +37,7 @@ from .verification import INLINE, Verified, verify_in_threads
 CONTROL, GROUP, REQUEST = "control", "group", "contact request"
 BACKLOG = 256 * 1024  # bytes of a stream that may wait before no more entries are collected for it
 MAX_STREAMS = 512
+PATIENCE = 60.0  # seconds after which a session that shares nothing is closed
 PIPELINE = 2  # frames that are verified while an earlier one is stored
 
 logger = logging.getLogger("berty.session")
@@ -123,6 +124,8 @@ class PeerSession:
         self.handshake_hash = b""
         self.groups: dict[GroupId, DeviceId | None] = {}
         self.closed_because = ""
+        self.opened_at = 0.0  # by the host's monotonic clock
+        self._useless_since: float | None = None
         self.bytes_sent = self.bytes_received = 0
         self._host = host
         self._wanted = wanted
@@ -193,9 +196,20 @@ class PeerSession:
             due = self.session.timeout()
             delay = 5.0 if due is None else min(max(due - self._host.monotonic(), 0.01), 5.0)
             await anyio.sleep(delay)
+            self._close_if_useless()
             if due is not None and due <= self._host.monotonic():
                 self.session.wake(self._host.monotonic())
                 self._flush()
+
+    def _close_if_useless(self) -> None:
+        """A session that shares no group is closed after a while; a request that is accepted later meets anew."""
+        useful = bool(self.groups) or any(isinstance(stream, _Request) for stream in self._streams.values())
+        if useful or not self.is_open:
+            self._useless_since = None
+        elif self._useless_since is None:
+            self._useless_since = self._host.monotonic()
+        elif self._host.monotonic() - self._useless_since > PATIENCE:
+            self.close("there is nothing to exchange with this peer")
 
     def _flush(self) -> None:
         self._to_send.set()
@@ -224,6 +238,7 @@ class PeerSession:
                 self._ended(number, reset)
 
     async def _opened(self, event: Opened) -> None:
+        self.opened_at = self._host.monotonic()
         self.profile, self.beacon_nonce, self.handshake_hash = event.profile, event.beacon_nonce, event.handshake_hash
         self._offers = GroupOffers(event.handshake_hash, initiator=self.session.initiator, entropy=self._host.entropy)
         if self.session.initiator:

@@ -104,6 +104,7 @@ class Records:
             if self._open.puts or self._open.deletes:
                 self.store.commit(self._open.puts, self._open.deletes, durable=durable)
         except BaseException:
+            self._open = None  # what is read again must come from the store, not from what was not written
             if on_failure:
                 on_failure()
             raise

@@ -1,0 +1,1 @@
+"""Berty on a local network: discovery by multicast DNS, links over TCP."""

@@ -1,0 +1,10 @@
+"""The transport runs on asyncio only, as zeroconf does."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
