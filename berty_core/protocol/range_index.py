@@ -97,11 +97,13 @@ class RangeIndex:
             self._insert(path_of(position), changed)
         for path, node in changed.items():
             self._put(path, _encode(path, node))
+            self._remember(path, node)  # the cache may hold what it read from the store meanwhile
 
     def _insert(self, path: str, changed: dict[str, _Node]) -> None:
         prefix, share = "", element_hash(path)
         while True:
-            node = self._node(prefix) or self._remember(prefix, _Node([]))
+            # what changed is looked up first: the cache may have dropped it, and the store does not have it yet
+            node = changed.get(prefix) or self._node(prefix) or self._remember(prefix, _Node([]))
             changed[prefix] = node
             if node.paths is not None:
                 node.paths.append(path)

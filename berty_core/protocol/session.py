@@ -421,6 +421,11 @@ class Session:
         if self._yamux is not None:
             self._yamux.wake(now)
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life."""
+        if self.state is SessionState.OPEN:
+            self._open_yamux().ping()
+
     def close(self) -> None:
         """End the session from our side; `take` gives the last bytes."""
         if self._yamux is not None and self.state is SessionState.OPEN:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+
 from ..codec.cid import DAG_CBOR, Cid
 from ..codec.dagcbor import decode_dagcbor, encode_dagcbor
 from ..ids import DeviceId, GroupId
@@ -17,12 +19,13 @@ class StoredChains:
         self._group = group
         self._chains: dict[DeviceId, Chain] = {}
         self._waiting: dict[DeviceId, dict[int, set[Cid]]] = {}
+        self._order: dict[DeviceId, list[int]] = {}  # the counters of what waits, lowest first
         self._changed: set[DeviceId] = set()
         self.reload()
 
     def reload(self) -> None:
         """Read everything again from the store."""
-        self._chains, self._waiting = {}, {}
+        self._chains, self._waiting, self._order = {}, {}, {}
         self._changed.clear()
         vault = self._records.vault
         for key, sealed in self._records.scan(CHAIN + self._group):
@@ -31,6 +34,7 @@ class StoredChains:
         for key, sealed in self._records.scan(WAITING + self._group):
             device, counter, digest = decode_dagcbor(vault.unseal(key, sealed))
             self._waiting.setdefault(DeviceId(device), {}).setdefault(counter, set()).add(Cid(DAG_CBOR + digest))
+        self._order = {device: sorted(waiting) for device, waiting in self._waiting.items()}
 
     def get(self, device: DeviceId) -> Chain | None:
         """The chain of a device, or None while it shared none with us."""
@@ -55,7 +59,10 @@ class StoredChains:
 
     def wait(self, device: DeviceId, counter: int, cid: Cid) -> None:
         """Remember a message that cannot be opened yet, within a transaction."""
-        self._waiting.setdefault(device, {}).setdefault(counter, set()).add(cid)
+        waiting = self._waiting.setdefault(device, {})
+        if counter not in waiting:
+            insort(self._order.setdefault(device, []), counter)
+        waiting.setdefault(counter, set()).add(cid)
         key = self._waiting_key(device, counter, cid)
         value = encode_dagcbor([bytes(device), counter, cid.digest])
         self._records.put(key, self._records.vault.seal(key, value))
@@ -68,25 +75,21 @@ class StoredChains:
         cids.discard(cid)
         if not cids:
             del self._waiting[device][counter]
+            del self._order[device][bisect_left(self._order[device], counter)]
         if not self._waiting[device]:
             del self._waiting[device]
         self._records.delete(self._waiting_key(device, counter, cid))
 
-    def next_readable(self, device: DeviceId) -> Cid | None:
-        """A waiting message that the chain can open now, lowest counter first."""
-        chain, waiting = self._chains.get(device), self._waiting.get(device)
-        if chain is None or not waiting:
+    def next_waiting(self, device: DeviceId) -> tuple[int, Cid] | None:
+        """The waiting message with the lowest counter, if the chain can tell by now whether it opens it."""
+        chain, order = self._chains.get(device), self._order.get(device)
+        if chain is None or not order or readability(chain, order[0]) is Readability.BEYOND:
             return None
-        for counter in sorted(waiting):
-            if readability(chain, counter) is Readability.READABLE:
-                return min(waiting[counter])
-            if counter > chain.reach:
-                return None
-        return None
+        return order[0], min(self._waiting[device][order[0]])
 
     def waiting(self) -> dict[DeviceId, tuple[int, ...]]:
         """Counters of messages that are here and cannot be opened, by device."""
-        return {device: tuple(sorted(counters)) for device, counters in self._waiting.items()}
+        return {device: tuple(order) for device, order in self._order.items() if order}
 
     def gaps(self) -> dict[DeviceId, tuple[int, ...]]:
         """Counters whose messages are missing although later ones of the same device came."""

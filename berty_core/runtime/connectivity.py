@@ -216,13 +216,21 @@ class Connectivity:
 
     def _found(self, event: EndpointFound | EndpointLost) -> None:
         if isinstance(event, EndpointLost):
-            self._endpoints.pop(event.endpoint, None)
+            beacon = self._endpoints.pop(event.endpoint, None)
             self._failures.pop(event.endpoint, None)
+            self._probe(event.endpoint, beacon)
             return
         self._endpoints[event.endpoint] = event.beacon
+        self._probe(event.endpoint, event.beacon)
         if len(self._endpoints) > MAX_ENDPOINTS:
             self._endpoints.popitem(last=False)
         self._consider(event.endpoint)
+
+    def _probe(self, endpoint: Endpoint, beacon: Beacon | None) -> None:
+        """Something about an endpoint changed: a session with it may be dead without knowing."""
+        for session in self.sessions:
+            if session.endpoint == endpoint or (beacon is not None and session.beacon_nonce == beacon.nonce):
+                session.probe()
 
     def _recognise(self, beacon: Beacon) -> Recognised | None:
         """The first of its tags that we know, groups first."""
@@ -338,6 +346,14 @@ class Connectivity:
         finally:
             self.sessions.remove(session)
             self._decide(f"session over {session.transport} ended: {session.closed_because}")
+            self._reconsider(session)
+
+    def _reconsider(self, session: PeerSession) -> None:
+        """Endpoints that a session covered may be dialled again, after a pause."""
+        for endpoint, beacon in list(self._endpoints.items()):
+            if beacon is not None and beacon.nonce == session.beacon_nonce:
+                self._failures[endpoint] = self._failures.get(endpoint, 0) or 1
+                self._consider(endpoint)
 
     def session_changed(self, session: PeerSession) -> None:
         """Of two sessions with one device the same one stays on both sides: the one with the smaller hash."""

@@ -186,7 +186,9 @@ class Connection:
         except OSError:
             line = b""
         if not line.endswith(b"\n"):
-            raise NodeEnded("the node ended before it answered: look whether it was done, then try again", untouched=False)
+            raise NodeEnded(
+                "the node ended before it answered: look whether it was done, then try again", untouched=False
+            )
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError as error:

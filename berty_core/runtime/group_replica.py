@@ -5,7 +5,6 @@ Invariant: whatever is written here becomes one commit with the entry that cause
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -42,6 +41,7 @@ from ..protocol.payloads import (
     decode_payload,
     encode_payload,
 )
+from ..protocol.range_index import path_of
 from ..protocol.ratchet import (
     Chain,
     Readability,
@@ -54,12 +54,11 @@ from .arrivals import Arrivals
 from .chains import StoredChains
 from .deliveries import Deliveries
 from .effects import DeliveryChanged, Effect, EntryAdded, MessageArrived, OwnEntryMet, StateChanged
+from .orphans import Orphans
 from .records import NOTE, SETTING, UNREAD, Records
 from .registers import StoredRegisters
 from .stored_log import StoredLog
 
-MAX_ORPHANS = 4096
-MAX_ORPHAN_BYTES = 32 * 1024 * 1024
 LARGE_GROUP = 8  # members; above it nothing is acknowledged unless configured
 MAX_NAME = 256
 
@@ -115,8 +114,8 @@ class GroupReplica:
         self.chains = StoredChains(around.records, group.id)
         self.deliveries = Deliveries(around.records, self.logs[LogKind.MESSAGES].key)
         self._identity = LogIdentity.of(group.signing_key)
-        self._orphans: dict[LogKind, OrderedDict[Cid, tuple[Entry, bytes]]] = {kind: OrderedDict() for kind in LogKind}
-        self._orphan_bytes = 0
+        self._orphans = {kind: Orphans() for kind in LogKind}
+        self._newest = {kind: "" for kind in LogKind}  # path of the newest entry that was dealt with in this batch
         self._contact: AccountId | None = None
         self._to_acknowledge: list[Cid] = []
         self.live = self._setting("live") is not None
@@ -210,7 +209,10 @@ class GroupReplica:
             self.write_event(EventType.MEMBER_DEVICE_ADDED, announce_device(self.member, self.device))
         for member in self._members_to_serve():
             if self.registers.get("chain", self.device_id, member) is None:
-                self._share_chain(member)
+                with suppress(
+                    RemoteProtocolError
+                ):  # a key that signs but cannot be sealed to: that member reads nothing
+                    self._share_chain(member)
         self._tell_name()
         self._acknowledge()
 
@@ -297,6 +299,7 @@ class GroupReplica:
         parents, refs, time = log.next_links()
         entry, block = sign_entry(self._identity, log.address, value, parents, refs, time)
         position = log.insert(entry, block)
+        self._newest[kind] = log.newest
         author = self.device_id if kind is LogKind.MESSAGES else None
         self._around.emit(EntryAdded(self.group.id, kind, entry.cid, block, author))
         return entry, position
@@ -311,7 +314,7 @@ class GroupReplica:
 
     def receive(self, kind: LogKind, entries: Iterable[tuple[Entry, bytes]]) -> Received:
         """Add entries that were verified; those whose parents are missing wait, within limits."""
-        log, added, missing = self.logs[kind], [], []
+        log, orphans, missing = self.logs[kind], self._orphans[kind], []
         queue = [pair for pair in entries if pair[0].cid not in log]
         ready: list[tuple[Entry, bytes]] = []
         accepted: set[Cid] = set()
@@ -321,18 +324,27 @@ class GroupReplica:
                 continue
             if absent:
                 missing += absent
-                self._keep_orphan(kind, entry, block)
+                orphans.add(entry, block, absent)
                 continue
+            orphans.drop(entry.cid)
             ready.append((entry, block))
             accepted.add(entry.cid)
-        while ready:
-            added += self._insert(kind, ready)
-            ready = self._adoptable(kind)
-        unknown = dict.fromkeys(cid for cid in missing if cid not in log and cid not in self._orphans[kind])
+        added = self._insert_all(kind, ready)
+        unknown = dict.fromkeys(cid for cid in missing if cid not in log and cid not in orphans)
         self.settle()
         return Received(tuple(added), tuple(unknown))
 
+    def _insert_all(self, kind: LogKind, ready: Sequence[tuple[Entry, bytes]]) -> list[Cid]:
+        """Insert entries whose parents are here, and what waited for them."""
+        log, added = self.logs[kind], list[Cid]()
+        while ready:
+            new = self._insert(kind, ready)
+            ready = [pair for pair in self._orphans[kind].adopt(new, log.__contains__) if pair[0].cid not in log]
+            added += new
+        return added
+
     def _insert(self, kind: LogKind, pairs: Sequence[tuple[Entry, bytes]]) -> list[Cid]:
+        self._newest[kind] = self.logs[kind].newest
         positions = self.logs[kind].insert_many(pairs)
         for (entry, block), position in zip(pairs, positions, strict=True):
             author = None
@@ -341,37 +353,17 @@ class GroupReplica:
                     self._take_event(entry.cid, position, open_metadata(self.group, entry.value))
                 else:
                     author = self._take_sealed(position, entry)
+            self._newest[kind] = max(self._newest[kind], path_of(position))
             self._around.emit(EntryAdded(self.group.id, kind, entry.cid, block, author))
         return [entry.cid for entry, _ in pairs]
 
-    def _keep_orphan(self, kind: LogKind, entry: Entry, block: bytes) -> None:
-        orphans = self._orphans[kind]
-        if entry.cid in orphans:
-            return
-        orphans[entry.cid] = (entry, block)
-        self._orphan_bytes += len(block)
-        while len(orphans) > MAX_ORPHANS or self._orphan_bytes > MAX_ORPHAN_BYTES:
-            if not orphans:
-                return
-            _, (_, dropped) = orphans.popitem(last=False)
-            self._orphan_bytes -= len(dropped)
-
-    def _adoptable(self, kind: LogKind) -> list[tuple[Entry, bytes]]:
-        """Waiting entries whose parents are all here now."""
-        log, orphans = self.logs[kind], self._orphans[kind]
-        found = [cid for cid, (entry, _) in orphans.items() if all(parent in log for parent in entry.next)]
-        pairs = [orphans.pop(cid) for cid in found]
-        self._orphan_bytes -= sum(len(block) for _, block in pairs)
-        return [pair for pair in pairs if pair[0].cid not in log]
-
     def refuse(self, kind: LogKind, block: bytes) -> bool:
         """Take note of a block that breaks the rules; True if waiting entries descend from it and go on without it."""
-        cid = Cid.of(block)
-        if cid in self.logs[kind] or not any(cid in entry.next for entry, _ in self._orphans[kind].values()):
+        cid, log = Cid.of(block), self.logs[kind]
+        if cid in log or not self._orphans[kind].wait_for(cid):
             return False
-        self.logs[kind].refuse(cid, block)
-        while ready := self._adoptable(kind):
-            self._insert(kind, ready)
+        log.refuse(cid, block)
+        self._insert_all(kind, self._orphans[kind].adopt([cid], log.__contains__))
         self.settle()
         return True
 
@@ -408,7 +400,8 @@ class GroupReplica:
         if chain is None or reach is Readability.BEYOND:
             self.chains.wait(message.device, message.counter, entry.cid)
         elif reach is Readability.READABLE:
-            self._open(position, entry.cid, message, chain)
+            with suppress(RemoteProtocolError):  # a payload that nobody can read has moved the window all the same
+                self._open(position, entry.cid, message, chain)
             self._retry(message.device)
         return message.device
 
@@ -423,15 +416,15 @@ class GroupReplica:
 
     def _retry(self, device: DeviceId) -> None:
         """Open what waited for this device's chain, as far as its window reaches."""
-        while (cid := self.chains.next_readable(device)) is not None:
-            stored = self.logs[LogKind.MESSAGES].read(cid)
-            message = open_headers(self.group.secret, stored.entry.value)
-            self.chains.forget(device, message.counter, cid)
+        while (waiting := self.chains.next_waiting(device)) is not None:
+            counter, cid = waiting
+            self.chains.forget(device, counter, cid)
             chain = self.chains.get(device)
-            if chain is None or readability(chain, message.counter) is not Readability.READABLE:
-                continue
+            if chain is None or readability(chain, counter) is not Readability.READABLE:
+                continue  # written before the chain was shared with us, or opened under another CID
+            stored = self.logs[LogKind.MESSAGES].read(cid)
             with suppress(RemoteProtocolError):
-                self._open(stored.position, cid, message, chain)
+                self._open(stored.position, cid, open_headers(self.group.secret, stored.entry.value), chain)
 
     def _take_message(self, position: Position, cid: Cid, device: DeviceId, payload: AppPayload) -> None:
         content = payload.content
@@ -450,9 +443,7 @@ class GroupReplica:
             self._to_acknowledge.append(cid)
 
     def _arrive(self, kind: LogKind, position: Position, cid: Cid, device: DeviceId) -> None:
-        log = self.logs[kind]
-        place = (position.time, position.digest)
-        late = any((time, head.digest) > place for head, time in log.heads.items())
+        late = path_of(position) < self._newest[kind]
         number = self._around.arrivals.add(self.group.id, kind, cid, late)
         if not self.is_mine(device):
             self._unread, self._unread_changed = self.unread() + 1, True

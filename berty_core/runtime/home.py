@@ -19,7 +19,7 @@ from ..crypto.kdf import ARGON2_SALT_LENGTH, argon2id
 from ..crypto.keys import Secret
 from ..crypto.vault import Vault
 from ..errors import StoreCorrupt, StoreError, UserError
-from .records import SETTING, Records
+from .records import COPIED, SETTING, Records
 
 KEY_FILE = "key"
 MARK_FILE = "mark"
@@ -164,41 +164,68 @@ def _check_key(records: Records) -> None:
 
 
 @attrs.frozen
-class Mark:
-    """The home's mark: where it lies, and how often the home was opened."""
+class _Mark:
+    """What the store remembers of the mark's file: which one it is, its number, and when it was last changed.
+
+    Nobody can set the time of a change (ctime), so a backup that is copied over a home gives itself away.
+    """
 
     inode: int
     generation: int
+    changed: int
+    moving: bool = False
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file is the one that was written last; `moving`: a crash may have come in between."""
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        generation = _generation(path)
+        if self.moving and generation in (self.generation, self.generation + 1):
+            return found.st_ino == self.inode
+        return (found.st_ino, generation, found.st_ctime_ns) == (self.inode, self.generation, self.changed)
 
 
 def check_mark(directory: Path, records: Records) -> bool:
-    """Move the mark on; False if this home is a copy, or older than it was: its chains may be in use elsewhere."""
+    """Move the mark on; False if this home is a copy, or older than it was: its chains may be in use elsewhere.
+
+    It stays False until `Replica.renew_devices` has made it a new device, also if the process is killed before.
+    """
     path = directory / MARK_FILE
-    name = SETTING + records.vault.blind(b"mark")
-    stored = records.unseal(name)
-    genuine = stored is None or _is_genuine(path, json.loads(bytes(stored)))
-    before = json.loads(bytes(stored))["generation"] if stored is not None else 0
-    generation = max(before, _generation(path)) + 1
+    stored = records.unseal(_name(records, "mark"))
+    mark = _Mark(**json.loads(bytes(stored))) if stored is not None else None
+    copied = mark is not None and not mark.is_of(path)
+    generation = max(mark.generation if mark else 0, _generation(path)) + 1
+    if mark is not None:
+        _keep_mark(records, attrs.evolve(mark, moving=not copied), copied=copied)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            inode = os.fstat(file.fileno()).st_ino
-            value = json.dumps({"inode": inode, "generation": generation}).encode()
-            with records.write(durable=True) as transaction:
-                transaction.seal(name, value)
-            file.write(b"%020d\n" % generation)  # in place: a new file would be another inode
-            os.fsync(file.fileno())
+        moved = _write_mark(path, generation)
     except OSError as error:
         raise StoreError(f"the home {directory} cannot be written: {error.strerror}") from error
-    return genuine
+    _keep_mark(records, moved, copied=copied)
+    return records.unseal(_name(records, COPIED)) is None
 
 
-def _is_genuine(path: Path, mark: dict[str, int]) -> bool:
-    """The same file as before, and a store that is not older than the file says."""
-    try:
-        return path.stat().st_ino == mark["inode"] and _generation(path) <= mark["generation"]
-    except OSError:
-        return False
+def _name(records: Records, name: str) -> bytes:
+    return SETTING + records.vault.blind(name.encode())
+
+
+def _keep_mark(records: Records, mark: _Mark, *, copied: bool) -> None:
+    with records.write(durable=True) as transaction:
+        transaction.seal(_name(records, "mark"), json.dumps(attrs.asdict(mark)).encode())
+        if copied:
+            transaction.seal(_name(records, COPIED), b"\1")
+
+
+def _write_mark(path: Path, generation: int) -> _Mark:
+    """Write the number in place: a new file would be another inode."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        file.write(b"%020d\n" % generation)
+        os.fsync(file.fileno())
+        found = os.fstat(file.fileno())
+    return _Mark(found.st_ino, generation, found.st_ctime_ns)
 
 
 def _generation(path: Path) -> int:

@@ -27,7 +27,7 @@ from .archive import Archive, Progress, import_archive
 from .arrivals import Arrival
 from .connectivity import Connectivity
 from .control import serve
-from .effects import Effect, GroupsChanged, MessageArrived
+from .effects import Effect, GroupsChanged, MessageArrived, OwnEntryMet
 from .lock import home_lock
 from .peer_session import PeerSession
 from .records import Records
@@ -36,6 +36,10 @@ from .store_worker import Outcome, StoreWorker
 from .sync_hub import SyncHub
 
 EVENT_BUFFER = 4096
+_OWN_ENTRY = (
+    "the network holds messages of this device that this home had lost: it goes on behind them, "
+    "so that no message key is used twice"
+)
 PAGE = 64
 LOCK_POLL = 0.05  # seconds; a lock file tells nobody that it is free
 
@@ -253,6 +257,8 @@ class Node:
             peer.partner.drop(f"it sent an entry that breaks the rules: {reason}")
         for effect in outcome.effects:
             self._tell(effect)
+            if isinstance(effect, OwnEntryMet) and _OWN_ENTRY not in self.notices:
+                self.notices.append(_OWN_ENTRY)
         if any(isinstance(effect, GroupsChanged) for effect in outcome.effects) and self.connectivity:
             self.connectivity.refresh()
         if outcome.timeout != self._due:

@@ -21,7 +21,7 @@ from ..contracts.transport import Endpoint, Link
 from ..crypto.keys import PrivateKey, Secret
 from ..errors import BertyError, RemoteProtocolError, TransportError
 from ..ids import AccountId, DeviceId, GroupId
-from ..protocol.group import Group
+from ..protocol.group import Group, LogKind
 from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
 from ..protocol.offers import MAX_FRAME as MAX_CONTROL_FRAME
 from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn
@@ -37,6 +37,7 @@ from .verification import INLINE, Verified, verify_in_threads
 CONTROL, GROUP, REQUEST = "control", "group", "contact request"
 BACKLOG = 256 * 1024  # bytes of a stream that may wait before no more entries are collected for it
 MAX_STREAMS = 512
+PROBE_TIMEOUT = 3.0
 PATIENCE = 60.0  # seconds after which a session that shares nothing is closed
 PIPELINE = 2  # frames that are verified while an earlier one is stored
 
@@ -210,6 +211,19 @@ class PeerSession:
             self._useless_since = self._host.monotonic()
         elif self._host.monotonic() - self._useless_since > PATIENCE:
             self.close("there is nothing to exchange with this peer")
+
+    def probe(self) -> None:
+        """The network changed: if the peer gives no sign of life soon, the session makes room for another."""
+        if self.is_open and self._tasks is not None:
+            self._tasks.start_soon(self._probe)
+
+    async def _probe(self) -> None:
+        received = self.bytes_received
+        self.session.ping()
+        self._flush()
+        await anyio.sleep(PROBE_TIMEOUT)
+        if self.bytes_received == received:
+            self.close("the peer gave no sign of life after the network changed")
 
     def _flush(self) -> None:
         self._to_send.set()
@@ -395,9 +409,11 @@ class PeerSession:
     async def _serve_frame(self, number: int, peer: SyncPeer, frame: bytes, size: int, turn: _Turn) -> None:
         host = self._host
         try:
-            verified = await _verify_ahead(peer, frame)
+            found = entries_in(frame)
+            verified = await _verify_ahead(peer, *found) if found else None
             await turn.previous.wait()
-            await host.store.write(host.hub.receive, peer, frame, verified, host.monotonic())
+            write = host.store.write if found else host.store.write_cheaply
+            await write(host.hub.receive, peer, frame, verified, host.monotonic())
             self.session.consumed(number, size)
             self._flush()
         finally:
@@ -441,12 +457,10 @@ class PeerSession:
                     self.session.finish(number)
 
 
-async def _verify_ahead(peer: SyncPeer, frame: bytes) -> Verified | None:
-    """Verify the blocks of a large frame on threads; a small one is verified where it is stored."""
-    found = entries_in(frame)
-    if found is None or len(found[1]) <= INLINE:
+async def _verify_ahead(peer: SyncPeer, kind: LogKind, blocks: tuple[bytes, ...]) -> Verified | None:
+    """Verify many blocks on threads; few are verified where they are stored."""
+    if len(blocks) <= INLINE:
         return None
-    kind, blocks = found
     return await verify_in_threads(blocks, peer.group.logs[kind].address, peer.group.group.signing_public)
 
 

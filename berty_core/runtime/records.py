@@ -33,6 +33,8 @@ DELIVERY = b"d"  # + log + digest: sealed states of delivery
 UNREAD = b"o"  # + group id: sealed number of messages that nobody has read here
 REFUSED = b"x"  # + log + digest: the block of an ancestor that is refused
 
+COPIED = "copied"  # the name of a setting: this home is a copy and has not yet become a new device
+
 
 class Transaction:
     """Writes that become one commit; reads see them already."""

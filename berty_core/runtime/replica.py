@@ -6,14 +6,14 @@ All of it is synchronous over a store. Invariant: what one `batch` did becomes o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import attrs
 
 from ..codec.pb import wesh_pb2 as pb
 from ..codec.protobuf import parse
 from ..crypto.keys import PrivateKey, Secret, decode_private, derive_shared_key, encode_private
-from ..errors import StoreCorrupt, UserError
+from ..errors import RemoteProtocolError, StoreCorrupt, UserError
 from ..ids import AccountId, GroupId
 from ..protocol.group import (
     BERTY,
@@ -33,7 +33,7 @@ from ..protocol.rendezvous import contact_point, group_point
 from .arrivals import Arrivals
 from .effects import Effect, GroupsChanged, StateChanged
 from .group_replica import GroupReplica, Surroundings
-from .records import SETTING, Records
+from .records import COPIED, SETTING, Records
 
 _GROUP_KINDS = frozenset({"group", "contact"})
 _POINT_KINDS = frozenset({"group", "contact", "contact seed", "requests", "seed"})
@@ -80,6 +80,7 @@ class Replica:
         self._name: str | None = None
         self.arrivals = Arrivals(records)
         self.groups: dict[GroupId, GroupReplica] = {}
+        self._closed: dict[GroupId, GroupReplica] = {}  # a group has one object, also if it is left and joined again
         self._silent = silent
         self._around = Surroundings(
             records,
@@ -141,9 +142,7 @@ class Replica:
     def _account_changed(self) -> bool:
         """Whether the open batch may have opened or closed a group."""
         return any(
-            isinstance(effect, StateChanged)
-            and effect.group == self.account.group.id
-            and effect.kinds & _GROUP_KINDS
+            isinstance(effect, StateChanged) and effect.group == self.account.group.id and effect.kinds & _GROUP_KINDS
             for effect in self._effects
         )
 
@@ -152,9 +151,13 @@ class Replica:
         self._name = None
         self._points = None
         self.arrivals.reload()
-        for group in list(self.groups.values()):
+        for group in [*self.groups.values(), *self._closed.values()]:
             group.reload()
         self._close_unwanted()
+        for wanted, _ in self._wanted_groups():
+            if wanted.id in self._closed:
+                self.groups[wanted.id] = self._closed.pop(wanted.id)  # the batch that closed it has failed
+        self._closed.clear()  # one that a failed batch opened may have a device key that was never stored
 
     @contextmanager
     def silence(self) -> Iterator[None]:
@@ -187,18 +190,23 @@ class Replica:
     def _close_unwanted(self) -> None:
         wanted = {group.id for group, _ in self._wanted_groups()} | {self.account.group.id}
         for group_id in set(self.groups) - wanted:
-            del self.groups[group_id]
+            self._closed[group_id] = self.groups.pop(group_id)
 
     def _wanted_groups(self) -> Iterator[tuple[Group, AccountId | None]]:
         for _, value in self.account.registers.items("group"):
-            if value:
-                yield decode_group(parse(pb.Group, value)), None
+            with suppress(RemoteProtocolError):  # what another of our devices wrote cannot stop the rest
+                if value:
+                    yield decode_group(parse(pb.Group, value)), None
         for contact, state in self.contacts().items():
-            if state is ContactState.ADDED:
-                known = next((g.group for g in self.groups.values() if g.contact == contact), None)
-                yield known or contact_group(self.keys.account, contact), contact
+            with suppress(RemoteProtocolError):
+                if state is ContactState.ADDED:
+                    known = next((g.group for g in self.groups.values() if g.contact == contact), None)
+                    yield known or contact_group(self.keys.account, contact), contact
 
     def _open(self, group: Group) -> GroupReplica:
+        if (closed := self._closed.pop(group.id, None)) is not None:
+            self.groups[group.id] = closed
+            return closed
         member, device = self._pair(group)
         replica = GroupReplica(self._around, group, self.profile, member, device)
         self.groups[group.id] = replica
@@ -220,10 +228,11 @@ class Replica:
         """Take part as a new device from now on: for a home that is a copy, whose chains another home may use."""
         with self.records.write(durable=True) as transaction:
             transaction.seal(_setting_key(self.records, "device"), bytes(encode_private(PrivateKey(self.entropy(32)))))
-            for group in self.groups.values():
-                if group.group.kind is GroupKind.MULTI_MEMBER:
-                    name = _setting_key(self.records, f"device {group.group.id.hex()}")
-                    transaction.seal(name, bytes(encode_private(PrivateKey(self.entropy(32)))))
+            for (group_id,), _ in self.account.registers.items("group"):  # those that were left may be joined again
+                name = _setting_key(self.records, f"device {group_id.hex()}")
+                transaction.seal(name, bytes(encode_private(PrivateKey(self.entropy(32)))))
+            transaction.delete(_setting_key(self.records, COPIED))
+        self._closed.clear()
         self.device = self._key("device")
         groups = [replica.group for replica in self.groups.values()]
         self.groups.clear()
@@ -278,7 +287,8 @@ class Replica:
 
     def contacts(self) -> dict[AccountId, ContactState]:
         """Every account that was ever asked, or asked us, with its state."""
-        return {AccountId(keys[0]): ContactState(value[0]) for keys, value in self.account.registers.items("contact")}
+        found = self.account.registers.items("contact")
+        return {AccountId(key): ContactState(value[0]) for (key,), value in found if len(key) == AccountId.LENGTH}
 
     def contact_of(self, group_id: GroupId) -> AccountId | None:
         """Whose contact group this is."""

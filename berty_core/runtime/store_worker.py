@@ -29,6 +29,7 @@ class _Job:
 
     function: Callable[[], Any]
     writes: bool
+    durable: bool = True
     done: anyio.Event = attrs.field(factory=anyio.Event)
     result: Any = None
     error: BaseException | None = None
@@ -73,6 +74,10 @@ class StoreWorker:
         """Run a function within a batch; when this returns, what it wrote is durable."""
         return await self._submit(lambda: function(*args), writes=True)
 
+    async def write_cheaply(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """The same for what may be lost with the power and comes again by itself, such as a confirmation."""
+        return await self._submit(lambda: function(*args), writes=True, durable=False)
+
     def post(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
         """Run a function within a batch, and wait for nothing."""
         self._put(_Job(lambda: function(*args), writes=True))
@@ -81,8 +86,8 @@ class StoreWorker:
         """Collect what is to be sent, without doing anything else."""
         self._put(_Job(lambda: None, writes=False))
 
-    async def _submit(self, function: Callable[[], T], *, writes: bool) -> T:
-        job = _Job(function, writes)
+    async def _submit(self, function: Callable[[], T], *, writes: bool, durable: bool = True) -> T:
+        job = _Job(function, writes, durable)
         self._put(job)
         with anyio.CancelScope(shield=writes):  # a commit cannot be called back; its outcome must be known
             await job.done.wait()
@@ -144,7 +149,7 @@ class StoreWorker:
         if not jobs:
             return
         try:
-            with self._replica.batch():
+            with self._replica.batch(durable=any(job.durable for job in jobs)):
                 for job in jobs:
                     job.result = job.function()
         except Exception as error:

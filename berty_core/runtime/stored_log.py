@@ -126,6 +126,11 @@ class StoredLog:
         """Remember an ancestor that breaks the rules, so that it does not stand before its descendants."""
         self._records.put(REFUSED + self.key + cid.digest, block)
 
+    @property
+    def newest(self) -> str:
+        """The path of the newest entry; an empty text while there is none."""
+        return self._newest[0][0] if self._newest else ""
+
     def next_links(self) -> tuple[tuple[Cid, ...], tuple[Cid, ...], int]:
         """Parents, shortcuts and clock time of the next append: newest head last, as Go writes them."""
         heads = sorted(self.heads, key=lambda cid: Position.of(self.heads[cid], cid))
@@ -133,10 +138,12 @@ class StoredLog:
         return tuple(heads), choose_references([cid for _, cid in self._newest], heads), time
 
     def find(self, digest: bytes) -> Cid | None:
-        """The entry whose digest starts with these bytes (16 or more)."""
-        start = ENTRY + self.key + digest
-        found = self._records.store.scan(start, after_prefix(start), limit=1)
-        return Cid(DAG_CBOR + found[0][0][-32:]) if found else None
+        """The entry whose digest starts with these bytes (16 or more), or the refused one, which others need too."""
+        for place in (ENTRY, REFUSED):
+            start = place + self.key + digest
+            if found := self._records.store.scan(start, after_prefix(start), limit=1):
+                return Cid(DAG_CBOR + found[0][0][-32:])
+        return None
 
     def cids(self, *, reverse: bool = False) -> Iterator[Cid]:
         """All entries in the log's order (or against it), read as they are asked for."""
