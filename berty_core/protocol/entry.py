@@ -222,9 +222,9 @@ def decode_entry(block: bytes, limit: int = MAX_BLOCK) -> Entry:
             EntryIdentity(
                 _text(identity["id"]),
                 _text(identity["type"]),
-                _text(identity["publicKey"]),
-                _text(signatures["id"]),
-                _text(signatures["publicKey"]),
+                _hex(identity["publicKey"]).hex(),
+                _hex(signatures["id"]).hex(),
+                _hex(signatures["publicKey"]).hex(),
             ),
             _integer(value["v"]),
         )

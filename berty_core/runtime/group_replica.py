@@ -74,7 +74,7 @@ class Surroundings:
     arrivals: Arrivals
     own_name: Callable[[], str]
     may_write: Callable[[], bool]
-    acknowledge_in_large_groups: bool = False
+    acknowledge: str = "small"  # "never", "small" (groups of at most LARGE_GROUP members) or "always"
 
 
 @attrs.frozen
@@ -209,9 +209,7 @@ class GroupReplica:
             self.write_event(EventType.MEMBER_DEVICE_ADDED, announce_device(self.member, self.device))
         for member in self._members_to_serve():
             if self.registers.get("chain", self.device_id, member) is None:
-                with suppress(
-                    RemoteProtocolError
-                ):  # a key that signs but cannot be sealed to: that member reads nothing
+                with suppress(RemoteProtocolError):  # a key that signs but cannot be sealed to reads nothing
                     self._share_chain(member)
         self._tell_name()
         self._acknowledge()
@@ -256,7 +254,8 @@ class GroupReplica:
 
     def _acknowledge(self) -> None:
         targets, self._to_acknowledge = self._to_acknowledge, []
-        if len(self.members()) > LARGE_GROUP and not self._around.acknowledge_in_large_groups:
+        small = len(self.members()) <= LARGE_GROUP
+        if self._around.acknowledge == "never" or (self._around.acknowledge == "small" and not small):
             return
         for target in targets:
             self.send(Acknowledge(target), sent_date=0)

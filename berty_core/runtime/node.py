@@ -379,7 +379,7 @@ def _make_replica(
         entropy=os.urandom,
         listen=listen,
         profile=PROFILES[config.profile],
-        acknowledge_in_large_groups=config.acknowledge_in_large_groups,
+        acknowledge=config.acknowledge,
         silent=silent,
     )
 

@@ -67,7 +67,7 @@ class Replica:
         entropy: Callable[[int], bytes],
         listen: Callable[[list[Effect]], None],
         profile: Profile = BERTY,
-        acknowledge_in_large_groups: bool = False,
+        acknowledge: str = "small",
         silent: bool = False,
     ) -> None:
         self.records = records
@@ -90,7 +90,7 @@ class Replica:
             self.arrivals,
             self.own_name,
             lambda: not self._silent,
-            acknowledge_in_large_groups,
+            acknowledge,
         )
         self.keys = AccountKeys(self._key("account"), self._key("proof"))
         self.device = self._key("device")

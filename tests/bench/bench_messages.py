@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 from nacl import bindings
 
 from berty_core.codec.cid import Cid
@@ -38,7 +39,7 @@ from berty_core.protocol.log import Position
 from berty_core.protocol.payloads import UserMessage, encode_payload
 from berty_core.protocol.ratchet import Chain, take_key
 from berty_core.runtime.effects import DeliveryChanged, MessageArrived
-from berty_core.runtime.node import Node, _open_replica, create_home
+from berty_core.runtime.node import Node, open_replica, create_home
 from berty_core.runtime.records import ENTRY, HEAD, Records
 from berty_core.runtime.stored_log import StoredLog
 from berty_core.runtime.verification import verify_blocks
@@ -163,7 +164,7 @@ def measure_append(table: Table, seal_floor: float, count: int) -> None:
 def measure_receive(table: Table, open_floor: float, count: int) -> None:
     """Storing received entries on one thread: verify, open, index, commit."""
     with home("Ann") as first, home("Bob") as second:
-        with _open_replica(first, CONFIG, PLUGINS, None) as ann, _open_replica(second, CONFIG, PLUGINS, None) as bob:
+        with open_replica(first, CONFIG, PLUGINS, None) as ann, open_replica(second, CONFIG, PLUGINS, None) as bob:
             with ann.replica.batch():
                 sender = ann.replica.create_group("bench")
             with bob.replica.batch():
@@ -207,7 +208,7 @@ def expect(process: subprocess.Popen[str], word: str) -> str:
 def measure_network(table: Table, count: int, rounds: int) -> None:
     """Two processes: history to a fresh peer, live round trips, and what travels."""
     with home("Ann") as first, home("Bob") as second:
-        with _open_replica(first, CONFIG, PLUGINS, None) as ann, _open_replica(second, CONFIG, PLUGINS, None) as bob:
+        with open_replica(first, CONFIG, PLUGINS, None) as ann, open_replica(second, CONFIG, PLUGINS, None) as bob:
             with ann.replica.batch():
                 sender = ann.replica.create_group("bench")
             with bob.replica.batch():
@@ -231,6 +232,11 @@ def measure_network(table: Table, count: int, rounds: int) -> None:
                 times = sorted(result[what])
                 table.add(f"live round trip to {what}, p50", times[len(times) // 2], "ms", None, aim)
                 table.add(f"live round trip to {what}, p99", times[int(len(times) * 0.99)], "ms")
+            client.wait(30)
+            server.terminate()
+            server.wait(30)
+            server, client = spawn("serve-quietly", second), spawn("bytes", first, rounds)
+            result = json.loads(expect(client, "bytes"))
             table.add("bytes on the wire per message of 256 bytes until held", result["bytes"], "bytes")
             client.wait(30)
         finally:
@@ -269,7 +275,7 @@ def measure_fsync(table: Table) -> None:
 def measure_large(table: Table, count: int) -> None:
     """Opening a home with a large group, in a process of its own; memory is the whole process's peak."""
     with home("Ann") as path:
-        with _open_replica(path, CONFIG, PLUGINS, None) as ann:
+        with open_replica(path, CONFIG, PLUGINS, None) as ann:
             with ann.replica.batch():
                 sender = ann.replica.create_group("bench")
             for _ in range(count // 1000):
@@ -280,7 +286,9 @@ def measure_large(table: Table, count: int) -> None:
         found = json.loads(subprocess.check_output([sys.executable, __file__, "--role", "open", str(path)], text=True))
         table.add(f"opening a home with a group of {count}", found["open"] * 1000, "ms")
         table.add(f"the last 10 of {count}, after opening", found["last"] * 1000, "ms", None, "aim: 15 ms")
-        table.add(f"memory with {count} (imports alone: {small['memory']:.0f} MB)", found["memory"], "MB", None, "aim: 150")
+        table.add(
+            f"memory with {count} (imports alone: {small['memory']:.0f} MB)", found["memory"], "MB", None, "aim: 150"
+        )
 
 
 def measure_million(table: Table, count: int = 1_000_000) -> None:
@@ -311,7 +319,9 @@ def measure_million(table: Table, count: int = 1_000_000) -> None:
             results[size] = ((time.perf_counter() - started) * 1000, memory() - before, len(last))
             store.close()
     table.add("opening a log of 10 and reading its last 10", results[10][0], "ms")
-    table.add(f"opening a log of {count} and reading its last 10", results[count][0], "ms", None, "aim: within 20 ms of ten")
+    table.add(
+        f"opening a log of {count} and reading its last 10", results[count][0], "ms", None, "aim: within 20 ms of ten"
+    )
     table.add("memory that takes more than a log of ten", results[count][1] - results[10][1], "MB", None, "aim: 10 MB")
 
 
@@ -322,8 +332,8 @@ def memory() -> float:
 # -- roles of the processes ---------------------------------------------------------------------
 
 
-async def serve(path: Path) -> None:
-    async with Node.open(path, config=CONFIG, plugins=PLUGINS):
+async def serve(path: Path, config: NodeConfig = CONFIG) -> None:
+    async with Node.open(path, config=config, plugins=PLUGINS):
         await anyio.sleep_forever()
 
 
@@ -347,10 +357,8 @@ async def live(path: Path, rounds: int) -> None:
         while not any(session.groups for session in node.sessions):
             await anyio.sleep(0.05)
         await anyio.sleep(1.5)
-        group = next(group for group in node.replica.groups.values() if group.group.kind == 3)
-        session = next(session for session in node.sessions if session.groups)
+        group = group_of(node)
         with node.listen() as events:
-            before = session.bytes_sent + session.bytes_received
             for number in range(rounds):
                 started = time.perf_counter()
                 cid = await node.send("bench", TEXT)
@@ -366,11 +374,31 @@ async def live(path: Path, rounds: int) -> None:
                         result["acknowledged"].append((time.perf_counter() - started) * 1000)
                         break
                 await anyio.sleep(0.002 * (number % 3))
-            total = session.bytes_sent + session.bytes_received - before
-        acknowledgement = 1500  # the entry that comes back is measured apart
-        result["bytes"] = total / rounds
-        result["note"] = acknowledgement
     print("live", json.dumps(result), flush=True)
+
+
+async def count_bytes(path: Path, rounds: int) -> None:
+    """What both directions of the session carry for a message until its confirmation, keep-alive and all."""
+    async with Node.open(path, config=CONFIG, plugins=PLUGINS) as node:
+        while not any(session.groups for session in node.sessions):
+            await anyio.sleep(0.05)
+        await anyio.sleep(1.5)
+        session = next(session for session in node.sessions if session.groups)
+        with node.listen() as events:
+            before = session.bytes_sent + session.bytes_received
+            for _ in range(rounds):
+                cid = await node.send("bench", TEXT)
+                async for effect in events:
+                    if isinstance(effect, DeliveryChanged) and effect.cid == cid:
+                        delivery = await node.store.read(group_of(node).deliveries.get, cid)
+                        if delivery.held:
+                            break
+            total = session.bytes_sent + session.bytes_received - before
+    print("bytes", json.dumps({"bytes": total / rounds}), flush=True)
+
+
+def group_of(node: Node) -> Any:
+    return next(group for group in node.replica.groups.values() if group.group.kind == 3)
 
 
 async def first_text(path: Path, text: str) -> None:
@@ -390,7 +418,7 @@ async def send_one(path: Path, text: str) -> None:
 
 def open_large(path: Path) -> None:
     started = time.perf_counter()
-    with _open_replica(path, CONFIG, PLUGINS, None) as opened:
+    with open_replica(path, CONFIG, PLUGINS, None) as opened:
         group = next(group for group in opened.replica.groups.values() if group.group.kind == 3)
         ready = time.perf_counter()
         log = group.logs[LogKind.MESSAGES]
@@ -404,6 +432,10 @@ def play(role: str, arguments: list[str]) -> None:
     match role:
         case "serve":
             anyio.run(serve, path)
+        case "serve-quietly":
+            anyio.run(serve, path, attrs.evolve(CONFIG, acknowledge="never"))
+        case "bytes":
+            anyio.run(count_bytes, path, int(arguments[1]))
         case "fetch":
             anyio.run(fetch, path, int(arguments[1]))
         case "live":
