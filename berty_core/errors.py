@@ -19,6 +19,10 @@ class UserError(BertyError):
     """A person asked for something that cannot be done; the text tells them what to do instead."""
 
 
+class ConfigError(UserError):
+    """The configuration does not fit; the text names the file or option, the table and the key."""
+
+
 class AmbiguousName(UserError):
     """A name matches several contacts or groups; the text lists their ids."""
 

@@ -1,1 +1,1 @@
-"""Bytes to values and back, without meaning. The only room that imports cbrrr and protobuf."""
+"""Bytes to values and back, without meaning. The only room that imports libipld and the protobuf runtime."""

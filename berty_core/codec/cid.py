@@ -12,6 +12,7 @@ from .base58 import decode_base58, encode_base58
 
 DAG_CBOR = b"\x01\x71\x12\x20"
 RAW = b"\x01\x55\x12\x20"
+UNKNOWN_KIND = "only CIDv1 with sha2-256 of dag-cbor or raw blocks is spoken here"
 
 
 class Cid(_FixedBytes):
@@ -43,7 +44,7 @@ class Cid(_FixedBytes):
     def from_bytes(cls, data: bytes) -> Cid:
         """Check length and prefix of a binary CID."""
         if len(data) != 36 or data[:4] not in (DAG_CBOR, RAW):
-            raise RemoteProtocolError("only CIDv1 with sha2-256 of dag-cbor or raw blocks is spoken here")
+            raise RemoteProtocolError(UNKNOWN_KIND)
         return cls(data)
 
     @property

@@ -31,7 +31,7 @@ def _tokens(place: Place) -> bytes:
 
 
 def _connection(report: Report, place: Place) -> None:
-    we_dial = place["we"].text() == "dialer"
+    we_dial = {"dialer": True, "listener": False}[place["we"].text()]
     sides = dict(zip(_DIRECTIONS, ("dialer", "listener") if we_dial else ("listener", "dialer"), strict=True))
     send, receive = check_handshake(report, place["handshake"], place["our"]["identity_seed"])
     raw = {
@@ -127,8 +127,12 @@ def _frame(frame: Place) -> bytes:
 
 
 def _stream(report: Report, place: Place, stream: Place) -> None:
-    ours = stream["opened_by"].text() == "us"
+    opener = stream["opened_by"].text()
+    ours = opener == "us"
     number = stream["sid"].number()
+    odd = ours is (place["we"].value == "dialer")  # the dialer's streams have odd numbers
+    fits = opener in ("us", "peer") and number % 2 == odd
+    report.true("conversation: stream", stream["opened_by"], fits, f"stream {number} cannot be of {opener}")
     for direction in _DIRECTIONS:
         side = "dialer" if (direction == "out") is ours else "listener"
         carried = b"".join(

@@ -140,6 +140,8 @@ def _refused(report: Report, item: Place) -> None:
     """Go takes a payload that is no text (and its versions sign it differently); we refuse the block."""
     block = item["cbor_hex"].bytes()
     report.equal("generated: odd payload", item["cid"], str(Cid.of(block)))
+    carried = item["payload_hex"].bytes() in block
+    report.true("generated: odd payload", item["payload_hex"], carried, "the block has another payload")
     try:
         decode_entry(block)
     except RemoteProtocolError:

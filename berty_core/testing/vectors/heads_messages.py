@@ -83,6 +83,8 @@ def _group(report: Report, known: Known, kind: str, address: str) -> Group | Non
 
 def _box(report: Report, known: Known, traffic: _Traffic, event: Place) -> None:
     address = event["topic"].text()
+    told = parse(pb.HeadsBox, _data(traffic, event).bytes()).address
+    report.equal("heads: address in the box", event["topic"], told)
     group = _group(report, known, "heads: box opened", address)
     if group is None:
         return

@@ -11,7 +11,16 @@ from ...codec.pb import wesh_pb2 as pb
 from ...codec.protobuf import parse
 from ...crypto.keys import PrivateKey, decode_private, derive_shared_key, encode_private, encode_public
 from ...ids import AccountId
-from ...protocol.group import Group, GroupKind, account_group, contact_group, decode_group, encode_group, log_address
+from ...protocol.group import (
+    WESH,
+    Group,
+    GroupKind,
+    account_group,
+    contact_group,
+    decode_group,
+    encode_group,
+    log_address,
+)
 from ...protocol.heads import raw_rotation
 from ...protocol.ratchet import WINDOW
 from ...protocol.rendezvous import period_start, rotation_point
@@ -23,7 +32,7 @@ from .recording import Place
 from .replay import chain_at_end
 from .report import Report
 
-STATIC_INTERVAL = 9223372036
+STATIC_INTERVAL = WESH.rotation
 
 
 def check_keys(report: Report, known: Known, root: Place) -> None:
@@ -136,7 +145,10 @@ def _second_device(report: Report, names: dict[str, Place], name: str, owner: Pl
 
 
 def _pair(report: Report, names: dict[str, Place], place: Place) -> None:
-    first, second = (names[place[side].text()] for side in ("a", "b"))
+    first, second = (names.get(place[side].text()) for side in ("a", "b"))
+    if first is None or second is None:
+        report.lack("keys: contact pair", "its accounts are not in the recording")
+        return
     for own, other in ((first, second), (second, first)):
         account = _keystore(own, "accountSK")
         group = contact_group(account, AccountId(_keystore(other, "accountSK").public))

@@ -214,7 +214,7 @@ def recorded_entry(item: dict[str, Any]) -> Entry:
         bytes.fromhex(fields["clock"]["id"]),
         bytes.fromhex(fields["key"]),
         bytes.fromhex(fields["sig"]),
-        EntryIdentity("", "", "", ""),
+        EntryIdentity("", "", "", ""),  # not needed for the order
         fields["v"],
     )
 

@@ -80,6 +80,7 @@ def _secret(place: Place) -> Secret:
 def _replica(report: Report, known: Known, place: Place) -> None:
     names = _names(place["insertion_order"])
     _listing(report, known, place, names[::-1])
+    _same_entries(report, place, names)
     _live(report, known, place)
     report.true("log: address", place["group_pk"], _names_group(place, place), "the address is of another group")
     entries = _entries(known, names)
@@ -88,6 +89,17 @@ def _replica(report: Report, known: Known, place: Place) -> None:
         report.lack("order: heads and values", "some of its entries are in no file")
         return
     _order(report, place, entries, raw)
+
+
+def _same_entries(report: Report, place: Place, names: list[str]) -> None:
+    raw = _names(place["raw_heads"])
+    report.true("order: heads", place["raw_heads"], set(raw) <= set(names), "a head that is not in the log")
+    same = sorted(_names(place["heads"])) == sorted(raw)
+    report.true("order: sorted heads", place["heads"], same, "other heads than the raw ones")
+    same = sorted(_names(place["values_order"])) == sorted(names)
+    report.true("order: values", place["values_order"], same, "other entries than were inserted")
+    for cid in place["live_delivery"]["cids"]:
+        report.true("log: live delivery", cid, cid.text() in names, "an entry that is not in the log")
 
 
 def _listing(report: Report, known: Known, place: Place, newest_first: list[str]) -> None:

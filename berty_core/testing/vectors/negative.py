@@ -5,12 +5,14 @@ from __future__ import annotations
 import attrs
 
 from ...codec.cid import Cid
+from ...codec.pb import wesh_pb2 as pb
+from ...codec.protobuf import parse
 from ...crypto.keys import PrivateKey, Secret
 from ...errors import RemoteProtocolError
 from ...ids import DeviceId, GroupId, MemberId
 from ...protocol.entry import check_entry, decode_entry
 from ...protocol.envelope import open_headers, open_message
-from ...protocol.group import PROFILES, Group, LogKind
+from ...protocol.group import PROFILES, Group, LogKind, decode_group
 from ...protocol.heads_json import decode_heads_json
 from ...protocol.metadata import open_metadata
 from ...protocol.ratchet import Chain, Readability, open_shared_chain, readability, share_chain, take_key
@@ -30,15 +32,15 @@ class _Receiver:
     chains: dict[bytes, Chain] = attrs.field(factory=dict)
     keys: dict[str, Secret] = attrs.field(factory=dict)
     senders: dict[bytes, PrivateKey] = attrs.field(factory=dict)
+    met: set[bytes] = attrs.field(factory=set)
 
 
 def check_negative(report: Report, known: Known, root: Place) -> None:
     """Check a file of crafted inputs; the order of message cases matters."""
-    public = root["group"]["fields"]["public_key"]
-    group = known.groups.get(public.bytes()) if public else None
-    if group is not None:
+    if root["group"]:
         with report.attempt("negative: group", root["group"]):
-            check_group(report, root["group"], group)
+            message = parse(pb.Group, root["group"]["proto"].bytes())
+            check_group(report, root["group"], decode_group(message))
     receiver = _Receiver(PrivateKey(root["go_member_key_seed"].bytes())) if root["go_member_key_seed"] else None
     for _, seed in root["sender_device_seeds"].items():
         if receiver is not None:
@@ -48,6 +50,10 @@ def check_negative(report: Report, known: Known, root: Place) -> None:
         kind = f"negative: {case['kind'].value}"
         with report.attempt(kind, case):
             _case(report, known, receiver, case)
+    for name, seed in root["sender_device_seeds"].items() if receiver and receiver.met else ():
+        public = bytes(PrivateKey(seed.bytes()).public)
+        met = receiver is not None and public in receiver.met
+        report.true("negative: chain shared again", seed, met, f"no case is of the device of {name}")
 
 
 def _case(report: Report, known: Known, receiver: _Receiver | None, case: Place) -> None:
@@ -119,6 +125,7 @@ def _register(report: Report, group: Group, receiver: _Receiver, data: Place) ->
     name = GroupId(group.public_key)
     chain = open_shared_chain(data["payload"].bytes(), name, receiver.member, device)
     receiver.chains.setdefault(bytes(device), chain)  # the first that is shared stays
+    receiver.met.add(bytes(device))
     sender = receiver.senders.get(bytes(device))
     if sender is not None:
         again = share_chain(chain, name, sender, MemberId(receiver.member.public))
@@ -127,6 +134,7 @@ def _register(report: Report, group: Group, receiver: _Receiver, data: Place) ->
 
 def _open(group: Group, receiver: _Receiver, data: Place) -> tuple[int, bytes]:
     message = open_headers(group.secret, data["envelope"].bytes())
+    receiver.met.add(bytes(message.device))
     name, device = data["cid"].text(), bytes(message.device)
     if name in receiver.keys:
         return message.counter, open_message(message, receiver.keys[name])

@@ -22,7 +22,7 @@ def check_noise(report: Report, known: Known, root: Place) -> None:
 
 def check_handshake(report: Report, place: Place, identity_seed: Place) -> tuple[CipherState, CipherState]:
     """Replay one handshake; give back the ciphers (ours to the peer, the peer's to us)."""
-    initiator = place["our_role"].text() == "initiator"
+    initiator = {"initiator": True, "responder": False}[place["our_role"].text()]
     for name in ("ephemeral", "static"):
         _, public = x25519_pair(place[f"our_{name}_private"].bytes())
         report.equal("noise: keys", place[f"our_{name}_public"], public)

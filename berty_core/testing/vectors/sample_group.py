@@ -7,7 +7,7 @@ from ...crypto.boxes import NONCE_LENGTH
 from ...crypto.keys import PrivateKey, Secret
 from ...ids import DeviceId, GroupId
 from ...protocol.entry import Entry, LogIdentity, encode_entry, signed_bytes
-from ...protocol.group import Group, GroupKind, log_address
+from ...protocol.group import WESH, Group, GroupKind, log_address
 from ...protocol.heads import Heads, entry_of, head_of, raw_rotation, seal_heads
 from ...protocol.heads_json import decode_heads_json, encode_heads_json
 from ...protocol.rendezvous import period_start
@@ -50,6 +50,7 @@ def _store(report: Report, group: Group, store_type: str, store: Place) -> None:
     report.equal(kind, store["manifest_cid"], str(Cid.of(address.manifest)))
     start = period_start(0, store["static_interval_s"].number())
     report.equal(kind, store["static_period_start"], start)
+    report.equal(kind, store["static_interval_s"], WESH.rotation)
     static = raw_rotation(address.text, group.link_key, start)
     report.equal(kind, store["raw_rotation_static_hex"], static)
     for name, rotation in store.items():
