@@ -56,11 +56,22 @@ def _try_to_reach(settings: Settings, network: bool, last: bool) -> Any:
         return None
     own = own_node(settings, network=network)
     try:
+        _check_free(settings)
         return _Entered(own, own.__enter__())
     except StoreLocked:
         if last:
             raise
         return None
+
+
+def _check_free(settings: Settings) -> None:
+    """See that nobody has the home before anybody is asked for a passphrase. StoreLocked."""
+    from ..runtime.home import exists  # noqa: PLC0415  slow; not needed as a client
+    from ..runtime.lock import home_lock  # noqa: PLC0415
+
+    if exists(settings.home):
+        with home_lock(settings.home):
+            return
 
 
 class _Entered:

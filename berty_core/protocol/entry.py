@@ -12,7 +12,7 @@ import json
 import attrs
 
 from ..codec.cid import Cid
-from ..codec.dagcbor import decode_dagcbor, encode_dagcbor, link, unlink
+from ..codec.dagcbor import decode_dagcbor, encode_dagcbor, link, unlink_all
 from ..crypto.keys import PrivateKey, encode_public, verify
 from ..errors import RemoteProtocolError
 from ..ids import PublicKey
@@ -258,7 +258,7 @@ def _hex(value: object) -> bytes:
 def _links(value: object) -> tuple[Cid, ...]:
     if not isinstance(value, list) or len(value) > MAX_LINKS:
         raise RemoteProtocolError("an entry's links must be a list of bounded length")
-    return tuple([unlink(item) for item in value])
+    return unlink_all(value)
 
 
 def check_entry(entry: Entry, log_id: str, signing_public: PublicKey) -> None:

@@ -111,12 +111,16 @@ class GroupOffers:
         if shared is None:
             return
         self._by_peer_tag.pop(shared.peer_tag, None)
-        if shared.matched:
-            self._send(withdrawal=pb.Withdrawal(tag=shared.own_tag))
+        self._send(withdrawal=pb.Withdrawal(tag=shared.own_tag))  # the peer may have matched what we have not yet
 
     def change_beacon(self, nonce: bytes) -> None:
         """Tell the peer under which nonce we show ourselves now."""
         self._send(beacon=pb.BeaconChange(nonce=nonce))
+
+    @property
+    def shown(self) -> frozenset[GroupId]:
+        """The groups that we show on this session."""
+        return frozenset(self._shared)
 
     def own_tag(self, group: GroupId) -> bytes:
         """The tag under which we showed a group."""
@@ -195,7 +199,7 @@ class GroupOffers:
         if shared is None or shared.done:
             return
         if not shared.proven:
-            raise RemoteProtocolError("a device that shows itself before it has proven the group's secret")
+            return  # it answers an offer that we have withdrawn and made anew meanwhile; a proof follows
         device = DeviceId(message.device)
         text = presence_text(shared.group, self._hash, not self._initiator)
         if device == shared.device.public or not verify(device, text, message.signature):

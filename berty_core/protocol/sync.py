@@ -25,6 +25,8 @@ MAX_DIGESTS = 4096
 MAX_QUEUE = 65536
 ENTRIES_BYTES = 128 * 1024
 ENTRIES_COUNT = 256
+MAX_BLOCKS = 4096
+MAX_LOOKS = 16384  # entries that are looked at for one frame; most of them the peer may have by now
 SHORT = 16  # bytes of a digest that name an entry within a range
 QUIET = 0.25  # seconds without entries after which the sets are compared again
 _REMEMBERED = 8192
@@ -97,6 +99,18 @@ class GroupSync:
                 state.check_at = now + 4 * QUIET
 
     @property
+    def waiting(self) -> int:
+        """How many frames wait for `take`."""
+        return len(self._frames)
+
+    def take_back(self, waiting: int) -> None:
+        """Forget the frames behind the first so many, and that the peer is in step: what they say did not happen."""
+        while len(self._frames) > waiting:
+            self._frames.pop()
+        for state in self._states.values():
+            state.in_sync = False
+
+    @property
     def idle(self) -> bool:
         """Both logs were found equal and nothing is left to send."""
         return not self._frames and all(state.in_sync and not state.queue for state in self._states.values())
@@ -113,8 +127,10 @@ class GroupSync:
         state = self._states[kind]
         if cid in state.peer_has:
             return False
-        state.queue.append(cid)
         state.in_sync = False
+        if len(state.queue) >= MAX_QUEUE:
+            return False  # comparing finds it once the queue is empty
+        state.queue.append(cid)
         return True
 
     def stored(self, kind: LogKind, missing: Iterable[Cid], now: float) -> None:
@@ -126,9 +142,9 @@ class GroupSync:
 
     def confirm(self, kind: LogKind, cids: Iterable[Cid]) -> None:
         """Tell the peer that these are durable here."""
-        data = b"".join([cid.digest for cid in cids])
-        if data:
-            self._send(kind, held=pb.Digests(length=32, digests=data))
+        digests = [cid.digest for cid in cids]
+        for start in range(0, len(digests), MAX_DIGESTS):
+            self._send(kind, held=pb.Digests(length=32, digests=b"".join(digests[start : start + MAX_DIGESTS])))
 
     def take(self) -> list[bytes]:
         """Frames to be sent now, ahead of entries."""
@@ -149,14 +165,17 @@ class GroupSync:
     def _collect(self, kind: LogKind, state: _LogState) -> tuple[list[bytes], list[Cid]]:
         blocks: list[bytes] = []
         cids: list[Cid] = []
-        size = 0
-        while state.queue and size < ENTRIES_BYTES and len(blocks) < ENTRIES_COUNT:
+        size = looks = 0
+        while state.queue and len(blocks) < ENTRIES_COUNT and (looks := looks + 1) <= MAX_LOOKS:
             item = state.queue[0]
             cid = item if isinstance(item, Cid) else next(item, None)
             if cid is None or isinstance(item, Cid):
                 state.queue.popleft()
             if cid is None or cid in state.peer_has or (block := self._logs[kind].block(cid)) is None:
                 continue
+            if blocks and size + len(block) > ENTRIES_BYTES:
+                state.queue.appendleft(cid)
+                break
             blocks.append(block)
             cids.append(cid)
             size += len(block)
@@ -250,13 +269,10 @@ class GroupSync:
 
     def _receive_have(self, kind: LogKind, message: pb.Digests) -> None:
         path = check_path(message.within)
-        theirs = set(_digests(message, SHORT))
+        theirs = frozenset(_digests(message, SHORT))
         log = self._logs[kind]
-        ours = {cid.digest[:SHORT]: cid for cid in map(cid_of, log.index.paths(path))}
-        for digest, cid in ours.items():
-            if digest not in theirs:
-                self._queue(kind, cid)
-        self._want(kind, sorted(theirs - ours.keys()), SHORT)
+        self._want(kind, sorted(digest for digest in theirs if log.find(digest) is None), SHORT)
+        self._queue_all(kind, (cid for cid in map(cid_of, log.index.paths(path)) if cid.digest[:SHORT] not in theirs))
 
     def _receive_want(self, kind: LogKind, message: pb.Digests) -> None:
         if message.length not in (SHORT, 32):
@@ -275,6 +291,8 @@ class GroupSync:
 
     def _receive_entries(self, kind: LogKind, message: pb.Entries) -> list[SyncEvent]:
         state = self._states[kind]
+        if len(message.blocks) > MAX_BLOCKS:
+            raise RemoteProtocolError("too many entries at once")
         for block in message.blocks:
             self._remember(state, Cid.of(block))
         state.in_sync = False
@@ -307,9 +325,12 @@ class GroupSync:
 
     def _queue_below(self, kind: LogKind, path: str) -> None:
         """Send all entries below a path, read as they are sent."""
+        self._queue_all(kind, map(cid_of, self._logs[kind].index.paths(path)))
+
+    def _queue_all(self, kind: LogKind, cids: Iterator[Cid]) -> None:
         queue = self._states[kind].queue
         if len(queue) < MAX_QUEUE:
-            queue.append(map(cid_of, self._logs[kind].index.paths(path)))
+            queue.append(cids)
 
     def _send(self, kind: LogKind, **frame: object) -> None:
         self._frames.append(pb.SyncFrame(log=kind, **frame).SerializeToString())  # type: ignore[arg-type]
@@ -326,6 +347,8 @@ def entries_in(data: bytes) -> tuple[LogKind, tuple[bytes, ...]] | None:
     frame = parse(pb.SyncFrame, data, MAX_FRAME)
     if frame.WhichOneof("frame") != "entries" or frame.log not in (LogKind.METADATA, LogKind.MESSAGES):
         return None
+    if len(frame.entries.blocks) > MAX_BLOCKS:
+        raise RemoteProtocolError("too many entries at once")
     return LogKind(frame.log), tuple(frame.entries.blocks)
 
 

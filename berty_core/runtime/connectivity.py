@@ -59,12 +59,11 @@ class ConnectivityHost(SessionHost, Protocol):
 
 @attrs.frozen
 class Shown:
-    """What one advert period is made of: identity, nonce, the points that are shown, and the sessions it has seen."""
+    """What one advert period is made of: identity, nonce, and the points that are shown."""
 
     identity: NodeIdentity
     beacon: Beacon
     secrets: dict[bytes, Secret] = attrs.field(repr=False)
-    guard: ReplayGuard = attrs.field(factory=ReplayGuard)
 
 
 @attrs.frozen
@@ -100,6 +99,7 @@ class Connectivity:
         self._dialling: set[Endpoint] = set()
         self._failures: dict[Endpoint, int] = {}
         self._shown: deque[Shown] = deque(maxlen=GRACE)
+        self._guard = ReplayGuard()  # one for all periods: a tag outlives the one it was shown in
         self._keys: dict[bytes, tuple[Secret, Secret]] = {}
         self._points = Points({}, None, {})
         self._changed = anyio.Event()
@@ -330,7 +330,7 @@ class Connectivity:
         machine = Session.accept(
             self._shown[-1].identity,
             self._secret_for_tag,
-            self._shown[-1].guard,
+            self._guard,
             Secret(host.entropy(32)),
             host.monotonic(),
         )

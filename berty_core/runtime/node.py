@@ -126,7 +126,7 @@ class Node:
             with open_replica(directory, config, plugins, passphrase) as opened:
                 node = cls(directory, opened.replica, opened.effects, config, plugins, opened.key_source)
                 node.notices += opened.notices
-                async with node._running(network):
+                async with _plain_errors(), node._running(network):
                     yield node
 
     @asynccontextmanager
@@ -282,6 +282,20 @@ class Node:
                 continue
             self._due = None
             await self.store.read(lambda: self.hub.wake(self.monotonic()))
+
+
+@asynccontextmanager
+async def _plain_errors() -> AsyncIterator[None]:
+    """Let an error leave the node's task group as itself, so that callers can catch what they or the node raised."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is group:
+            raise
+        raise error from error.__cause__
 
 
 @asynccontextmanager

@@ -316,7 +316,7 @@ class PeerSession:
             return
         groups = self._host.groups_to_offer()
         self._offers.offer(groups)
-        for group in set(self.groups) - {group.id for group, _ in groups}:
+        for group in self._offers.shown - {group.id for group, _ in groups}:
             self._offers.withdraw(group)
             self._close_group(group)
         self._send_control()
@@ -351,8 +351,10 @@ class PeerSession:
             self._flush()
 
     async def _proven(self, group: GroupId, device: DeviceId | None) -> None:
+        if self._offers is None or group not in self._offers.shown:
+            return  # withdrawn since
         self.groups[group] = device
-        if self.session.initiator and self._offers is not None:
+        if self.session.initiator:
             number = self.session.open_stream(GROUP, self._offers.own_tag(group))
             await self._open_group(number, group, opener=True)
         self._host.session_changed(self)
@@ -361,26 +363,34 @@ class PeerSession:
 
     async def _open_group(self, number: int, group: GroupId, *, opener: bool) -> None:
         host = self._host
+        self._end_streams_of(group)  # the newest one counts
         send, receive = anyio.create_memory_object_stream[tuple[bytes, int]](math.inf)
         self._streams[number] = stream = _Sync(group, send)
         deliver = partial(self._send_frame, number, stream)
         who = SyncPartner(self.groups.get(group), self.transport, deliver, self.close)
         try:
-            stream.peer = await host.store.read(host.hub.attach, group, who, opener, host.monotonic())
+            with anyio.CancelScope(shield=True):  # what is attached must be known, so that it is detached
+                peer = await host.store.read(host.hub.attach, group, who, opener, host.monotonic())
+            stream.peer = peer
         except RemoteProtocolError:
             self.session.reset(number)
             self._ended(number, reset=True)
             return
-        if self._tasks is not None:
-            self._tasks.start_soon(self._serve_group, number, stream.peer, receive)
+        if self._streams.get(number) is not stream:
+            host.store.post(host.hub.detach, peer)  # the group was withdrawn meanwhile
+        elif self._tasks is not None:
+            self._tasks.start_soon(self._serve_group, number, peer, receive)
 
     def _close_group(self, group: GroupId) -> None:
         self.groups.pop(group, None)
+        self._end_streams_of(group)
+        self._flush()
+
+    def _end_streams_of(self, group: GroupId) -> None:
         for number, stream in list(self._streams.items()):
             if isinstance(stream, _Sync) and stream.group == group:
                 self.session.reset(number)
                 self._ended(number, reset=True)
-        self._flush()
 
     def _sync_data(self, number: int, stream: _Sync, data: bytes) -> None:
         """Queue whole frames; their window is given back once they are stored, so the queue is bounded by it."""

@@ -122,11 +122,17 @@ class StoreWorker:
         jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), MAX_JOBS))]
         if self._jobs:
             self._waiting.set()
-        with anyio.CancelScope(shield=True):
-            outcome = await anyio.to_thread.run_sync(self._run_jobs, jobs, limiter=self._limiter)
-        self._deliver(outcome)
-        for job in jobs:
-            job.done.set()
+        try:
+            with anyio.CancelScope(shield=True):
+                outcome = await anyio.to_thread.run_sync(self._run_jobs, jobs, limiter=self._limiter)
+            self._deliver(outcome)
+        except Exception as error:
+            for job in jobs:
+                job.error = job.error or error  # nobody may take it for done
+            raise
+        finally:
+            for job in jobs:
+                job.done.set()
 
     def _run_jobs(self, jobs: list[_Job]) -> Outcome:
         segment: list[_Job] = []
@@ -152,7 +158,9 @@ class StoreWorker:
             with self._replica.batch(durable=any(job.durable for job in jobs)):
                 for job in jobs:
                     job.result = job.function()
+            self._hub.committed()
         except Exception as error:
+            self._hub.rolled_back()
             if len(jobs) == 1:
                 jobs[0].error = error
                 return

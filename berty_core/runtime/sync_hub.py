@@ -54,6 +54,7 @@ class SyncHub:
         self._replica = replica
         self._peers: dict[GroupId, list[SyncPeer]] = {}
         self._offenders: list[tuple[SyncPeer, str]] = []
+        self._marks: dict[SyncPeer, int] = {}  # how much waited to be sent before the open batch
 
     def attach(self, group_id: GroupId, partner: SyncPartner, opener: bool, now: float) -> SyncPeer:
         """Begin to keep a peer in step; RemoteProtocolError if we are not in that group (any longer)."""
@@ -78,10 +79,26 @@ class SyncHub:
                 for peer in self._peers.get(effect.group, []):
                     peer.sync.push(effect.kind, effect.cid)
 
+    def _is_live(self, peer: SyncPeer) -> bool:
+        """Whether the group is still open: a closed one takes nothing in, or its entries would miss their index."""
+        return not peer.gone and self._replica.groups.get(peer.group.group.id) is peer.group
+
+    def committed(self) -> None:
+        """The open batch is durable: what it has to say may be sent."""
+        self._marks.clear()
+
+    def rolled_back(self) -> None:
+        """The open batch never happened: nothing that it confirmed may be sent."""
+        for peer, mark in self._marks.items():
+            peer.sync.take_back(mark)
+        self._marks.clear()
+        self._offenders.clear()
+
     def receive(self, peer: SyncPeer, frame: bytes, verified: Verified | None, now: float) -> None:
         """Take in one frame of a peer's stream, within a batch; entries of large frames come verified."""
-        if peer.gone:
+        if not self._is_live(peer):
             return
+        self._marks.setdefault(peer, peer.sync.waiting)
         try:
             for event in peer.sync.receive(frame):
                 self._take_event(peer, event, verified, now)
@@ -97,10 +114,9 @@ class SyncHub:
                 self.store(peer, kind, verify_blocks(blocks, log.address, peer.group.group.signing_public), now)
             case HeldByPeer(LogKind.MESSAGES, cids):
                 self._held(peer, cids)
-            case InSync(kind):
+            case InSync(LogKind.MESSAGES):  # what comes after this is news
                 peer.group.become_live()
-                if kind is LogKind.MESSAGES:
-                    self._held(peer, tuple(peer.group.deliveries.unheld()))
+                self._held(peer, tuple(peer.group.deliveries.unheld()))
 
     def store(self, peer: SyncPeer, kind: LogKind, verified: Verified, now: float) -> None:
         """Add verified entries, within a batch; who sent others among them is an offender, the good ones are kept."""
@@ -134,7 +150,7 @@ class SyncHub:
         out: list[Outgoing] = []
         effects: list[Effect] = []
         for peers in self._peers.values():
-            for peer in peers:
+            for peer in filter(self._is_live, peers):
                 out += [Outgoing(peer, frame) for frame in peer.sync.take()]
                 if peer.ready and (entries := peer.sync.next_entries(now)) is not None:
                     frame, kind, cids = entries
@@ -151,12 +167,12 @@ class SyncHub:
     def wake(self, now: float) -> None:
         """Let machines do what is due."""
         for peers in self._peers.values():
-            for peer in peers:
+            for peer in filter(self._is_live, peers):
                 peer.sync.wake(now)
 
     def timeout(self) -> float | None:
         """When `wake` wants to be called."""
-        times = [peer.sync.timeout() for peers in self._peers.values() for peer in peers]
+        times = [peer.sync.timeout() for peers in self._peers.values() for peer in filter(self._is_live, peers)]
         return min((time for time in times if time is not None), default=None)
 
     def peers(self, group_id: GroupId) -> list[SyncPeer]:
@@ -166,4 +182,4 @@ class SyncHub:
     @property
     def idle(self) -> bool:
         """Every peer has been found to have exactly what we have."""
-        return all(peer.sync.idle for peers in self._peers.values() for peer in peers)
+        return all(peer.sync.idle for peers in self._peers.values() for peer in filter(self._is_live, peers))

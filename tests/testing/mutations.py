@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from berty_core.testing.vectors.checker import CHECKS, know
+from berty_core.testing.vectors.checker import CHECKS
 from berty_core.testing.vectors.known import Known
 from berty_core.testing.vectors.recording import Path, general, show_path
 from berty_core.testing.vectors.report import Report
@@ -84,18 +84,12 @@ def item_of(path: Path) -> Path:
         if isinstance(path[length - 1], int):
             return path[:length]
     names = general(path)
-    return path[: names.index("*") + 1] if "*" in names else path[:2]
+    return path[: names.index("*") + 1] if "*" in names else path[: max(1, len(path) - 1)]
 
 
 def batches(sections: dict[tuple[str, ...], list[Path]], size: int) -> Iterator[list[Path]]:
     """One place of each section, no two of the same item in a batch."""
-    waiting = []
-    for section, places in sections.items():
-        if "[]" in section or "*" in section:
-            waiting.append((section, places))
-        else:
-            yield places[:1]
-    waiting.sort(key=lambda item: len(item[1]))
+    waiting = sorted(sections.items(), key=lambda item: len(item[1]))
     while waiting:
         batch: list[Path] = []
         later = []
@@ -134,4 +128,16 @@ def near(path: Path, place: str) -> bool:
     return place == item or place.startswith((f"{item}.", f"{item}["))
 
 
-__all__ = ["batches", "know", "read_leaves", "run", "undetected"]
+def sweep(source: Source, known: Known, size: int) -> tuple[list[Path], set[str]]:
+    """Corrupt one value of each section: those that no check found, and the kinds of check that failed."""
+    missed: list[Path] = []
+    failed: set[str] = set()
+    for batch in batches(read_leaves(source, known), size):
+        far, report = undetected(source, known, batch)
+        failed |= set(report.failed)
+        for path in far if len(batch) > 1 else []:
+            alone, report = undetected(source, known, [path])
+            failed |= set(report.failed)
+            missed += alone
+        missed += far if len(batch) == 1 else []
+    return missed, failed

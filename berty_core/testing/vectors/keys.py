@@ -146,8 +146,11 @@ def _second_device(report: Report, names: dict[str, Place], name: str, owner: Pl
 
 def _pair(report: Report, names: dict[str, Place], place: Place) -> None:
     first, second = (names.get(place[side].text()) for side in ("a", "b"))
+    if not names:
+        report.lack("keys: contact pair", "no account is in the recording")
+        return
     if first is None or second is None:
-        report.lack("keys: contact pair", "its accounts are not in the recording")
+        report.true("keys: contact pair", place, False, "an account of this name is not in the recording")
         return
     for own, other in ((first, second), (second, first)):
         account = _keystore(own, "accountSK")

@@ -1,0 +1,158 @@
+"""`berty`: the options of the whole, the commands by name, and what becomes of errors. Heavy modules load when used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import BertyError, ConfigError, StoreLocked
+from .settings import Passphrase, Settings, default_home
+from .text import safe_lines
+
+FAILURE, USAGE, TEMPORARY, CONFIGURATION, INTERRUPTED = 1, 2, 75, 78, 130
+COMMANDS = {
+    "init": "account:init",
+    "account": "account:account",
+    "contact": "contact:contact",
+    "group": "group:group",
+    "send": "message:send",
+    "read": "message:read",
+    "tail": "message:tail",
+    "chat": "chat:chat",
+    "run": "node:run",
+    "sync": "node:sync",
+    "status": "node:status",
+    "stop": "node:stop",
+    "demo": "demo:demo",
+    "completion": "completion:completion",
+}
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order in which a person meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        return command
+
+
+@click.group(
+    cls=LazyCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done; 1 not done, said in words; 2 wrong usage; 75 not now: try again (a timeout, or another "
+    "process has the home); 78 bad configuration; 130 interrupted.",
+)
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="BERTY_HOME",
+    show_envvar=True,
+    metavar="DIR",
+    help="Where this device's account and messages are.  [default: the user's data directory]",
+)
+@click.option(
+    "-s",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="TABLE.KEY=VALUE",
+    help="Override the configuration when this command opens the home, e.g. plugins.mdns.loopback=true.",
+)
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="BERTY_PASSPHRASE_FILE",
+    show_envvar=True,
+    metavar="FILE",
+    help="Read the home's passphrase from the first line of a file.",
+)
+@click.option("--passphrase-fd", type=int, metavar="N", help="Read the home's passphrase from an open descriptor.")
+@click.version_option(package_name="berty-core", prog_name="berty")
+@click.pass_context
+def berty(
+    ctx: click.Context,
+    home: Path | None,
+    overrides: tuple[str, ...],
+    passphrase_file: Path | None,
+    passphrase_fd: int | None,
+) -> None:
+    """Talk to people nearby, end-to-end encrypted, with no server.
+
+    \b
+    Examples:
+      berty demo                       see three devices meet and talk
+      berty init --name Ann            make an account on this device
+      berty contact link               print the link that others add you with
+      berty contact add LINK           ask somebody to be a contact
+      berty run                        take part: meet others and exchange
+      berty chat Bob                   talk
+    """
+    ctx.obj = Settings(
+        (home or default_home()).expanduser(), overrides, Passphrase(file=passphrase_file, descriptor=passphrase_fd)
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `berty`; errors become words on standard error and an exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    try:
+        code: Any = berty.main(arguments, prog_name="berty", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _output_gone()
+    except Exception as error:
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Say what happened; the traceback is for those who ask for it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if os.environ.get("BERTY_DEBUG") == "1":
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
+    words = str(error) if isinstance(error, BertyError) else f"unexpected {type(error).__name__}: {error}"
+    click.echo("berty: " + "\n  ".join(safe_lines(words)), err=True)
+    if not isinstance(error, BertyError) and os.environ.get("BERTY_DEBUG") != "1":
+        click.echo("This is a fault of the program; BERTY_DEBUG=1 shows where it happened.", err=True)
+    return _exit_code(error)
+
+
+def _exit_code(error: Exception) -> int:
+    from ..runtime.control_socket import NodeEnded, NotInTime  # noqa: PLC0415  only errors need it
+
+    if isinstance(error, ConfigError):
+        return CONFIGURATION
+    return TEMPORARY if isinstance(error, NodeEnded | NotInTime | StoreLocked) else FAILURE
+
+
+def _output_gone() -> int:
+    """Whoever read our output has had enough; the interpreter must not complain about it while it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,226 @@
+"""`berty run`, `sync`, `status` and `stop`: the node itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import StoreLocked
+from ..runtime.control_socket import Connection, NotInTime
+from .output import clock, hint, json_option, print_contacts, print_groups, print_json, table
+from .reach import PATIENCE, ask, reach
+from .settings import Settings
+from .text import safe
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+
+
+class _SafeFormatter(logging.Formatter):
+    """Log lines on a terminal: remote text cannot act on it, and tracebacks are for those who ask."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{clock(record.created)} {record.name}: {safe(record.getMessage())}"
+        if record.exc_info and os.environ.get("BERTY_DEBUG") == "1":
+            return f"{line}\n{self.formatException(record.exc_info)}"
+        return line
+
+
+def set_up_log(verbose: bool) -> None:
+    """Send log records to standard error."""
+    sink = logging.StreamHandler()
+    sink.setFormatter(_SafeFormatter())
+    logging.getLogger("berty").addHandler(sink)
+    logging.getLogger("berty").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+@click.command()
+@click.option("-v", "--verbose", is_flag=True, help="Say each decision: whom it meets, what it dials, and why.")
+@click.pass_obj
+def run(settings: Settings, verbose: bool) -> None:
+    """Take part: meet others and exchange, until Ctrl-C, SIGTERM or `berty stop`.
+
+    Other commands work meanwhile, in other terminals.
+
+    \b
+    Examples:
+      berty run
+      berty --home ~/second -s plugins.mdns.loopback=true run -v
+    """
+    import anyio  # noqa: PLC0415  slow
+
+    set_up_log(verbose)
+    _refuse_second(settings)
+    anyio.run(_run, settings)
+
+
+def _refuse_second(settings: Settings) -> None:
+    running = Connection.open(settings.home)
+    if running is None:
+        return
+    with running:
+        if running.has_network:
+            raise StoreLocked(f"a node runs in {settings.home} already (process {running.greeting['pid']}): `berty stop`")
+
+
+async def _run(settings: Settings) -> None:
+    from ..runtime.home import SALT_FILE  # noqa: PLC0415  slow
+    from ..runtime.node import Node  # noqa: PLC0415
+
+    config = settings.config()
+    words = settings.passphrase.read("Passphrase of this home") if (settings.home / SALT_FILE).exists() else ""
+    async with Node.open(settings.home, config=config, passphrase=lambda: words, wait=PATIENCE) as node:
+        name = await node.store.read(node.replica.own_name)
+        click.echo(f"{safe(name)} takes part, with the home {node.home}. Ctrl-C ends it.")
+        for notice in node.notices:
+            hint(f"Notice: {notice}")
+        await _until_signal(node)
+
+
+async def _until_signal(node: Node) -> None:
+    import anyio  # noqa: PLC0415  slow
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            node.stop()
+            return
+
+
+@click.command()
+@click.option("--until-idle/--whole-time", default=True, show_default=True, help="End when nothing changes any longer.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS")
+@json_option
+@click.pass_obj
+def sync(settings: Settings, until_idle: bool, timeout: float, as_json: bool) -> None:
+    """Meet who is near, exchange, and end: for scripts and timers.
+
+    \b
+    Examples:
+      berty sync --until-idle --timeout 60
+      berty sync --json
+    """
+    from .progress import progress  # noqa: PLC0415  slow
+
+    with reach(settings, network=True) as node, progress("Exchanging"):
+        view = node.call("sync", timeout=timeout, until_idle=until_idle)
+    if as_json:
+        print_json(view)
+    else:
+        met = f"Met {view['met']} device{'s' if view['met'] != 1 else ''}" if view["met"] else "Met nobody"
+        click.echo(f"{met}; {view['arrived']} new messages; {view['unsent']} of yours wait.")
+        _print_transport_faults(view["transports"])
+    if until_idle and not view["idle"]:
+        raise NotInTime(f"the exchange was not done after {timeout:g} s; what came is kept: try again")
+
+
+def _print_transport_faults(transports: list[dict[str, Any]]) -> None:
+    for transport in transports:
+        if transport["state"] != "active":
+            hint(f"{safe(transport['name'])}: {transport['state']}{_reasons(transport)}")
+    if not transports:
+        hint("There is no transport: pip install berty-mdns")
+
+
+def _reasons(transport: dict[str, Any]) -> str:
+    return f" ({safe('; '.join(transport['reasons']))})" if transport["reasons"] else ""
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(settings: Settings, as_json: bool) -> None:
+    """Show what runs, who is near, and what each group holds.
+
+    \b
+    Examples:
+      berty status
+      berty status --json | jq .peers
+    """
+    view = ask(settings, "status")
+    if as_json:
+        print_json(view)
+        return
+    _print_node(view)
+    _print_peers(view)
+    if view["contact_requests"]:
+        click.echo("Who asks to be a contact:")
+        print_contacts(view["contact_requests"])
+    if view["groups"]:
+        click.echo("Conversations:")
+        print_groups(view["groups"])
+    for group in view["groups"]:
+        _print_gaps(group)
+
+
+def _print_node(view: dict[str, Any]) -> None:
+    account = view["account"]
+    runs = f"runs (process {view['pid']})" if view["network"] else "does not run: `berty run` starts it"
+    rows = [
+        ["account", f"{safe(account['name'])}, {len(account['devices'])} device(s), id {account['id'][:12]}"],
+        ["home", safe(view["home"])],
+        ["key", view["key"]["words"]],
+        ["profile", f"{view['profile']} (devices with another profile are not met)"],
+        ["own link", "on: who has it may ask" if view["requests"] else "off: `berty contact link` switches it on"],
+        ["node", runs],
+    ]
+    rows += [["transport", f"{t['name']}: {t['state']}{_reasons(t)}"] for t in view["transports"]]
+    if view["network"] and not view["transports"]:
+        rows.append(["transport", "none: pip install berty-mdns"])
+    rows += [["not used", f"{safe(p['name'])}: {safe(p['reason'])}"] for p in view["plugins_not_used"]]
+    rows += [["notice", safe(notice)] for notice in view["notices"]]
+    table(rows)
+
+
+def _print_peers(view: dict[str, Any]) -> None:
+    if not view["network"]:
+        return
+    click.echo("Near:" if view["peers"] else "Nobody is near.")
+    table(
+        [
+            f"  {safe(peer['name']) or 'somebody'}",
+            f"over {peer['transport']}",
+            f"since {clock(peer['since'])}",
+            ", ".join(safe(group["name"]) for group in peer["groups"]),
+        ]
+        for peer in view["peers"]
+    )
+
+
+def _print_gaps(group: dict[str, Any]) -> None:
+    """What cannot be read yet, and what never came: by device and counter."""
+    for what, words in (("waiting", "cannot be read yet"), ("missing", "did not come")):
+        for device, counters in group[what].items():
+            numbers = ", ".join(map(str, counters))
+            click.echo(f"  {safe(group['name'])}: messages {numbers} of device {device[:12]} {words}")
+
+
+@click.command()
+@click.option("--timeout", type=click.FloatRange(min=0), default=PATIENCE, show_default=True, metavar="SECONDS")
+@click.pass_obj
+def stop(settings: Settings, timeout: float) -> None:
+    """End the node that runs in this home, and wait until it has.
+
+    \b
+    Example:
+      berty stop
+    """
+    running = Connection.open(settings.home)
+    if running is None:
+        click.echo("No node runs here.")
+        return
+    with running:
+        running.call("stop")
+    deadline = time.monotonic() + timeout
+    while (still := Connection.open(settings.home)) is not None:
+        still.close()
+        if time.monotonic() >= deadline:
+            raise NotInTime(f"the node still runs after {timeout:g} s (process {running.greeting['pid']})")
+        time.sleep(0.05)  # its socket goes when it has ended; nobody is left to tell us
+    click.echo("The node has ended.")
+
+
