@@ -39,7 +39,7 @@ PURE_CALLS = {"open", "input", "print", "exec", "eval", "breakpoint", "__import_
 CRYPTOGRAPHY = {"nacl", "cryptography"}
 # Stock go-ipfs-log signs with secp256k1; only published fixtures need it, and no product code should have it.
 CRYPTOGRAPHY_ELSEWHERE = {"testing/vectors/secp256k1.py"}
-CODECS = {"cbrrr"}
+CODECS = {"cbrrr", "libipld"}
 
 
 def modules() -> list[Path]:
@@ -92,7 +92,9 @@ def test_imports_go_downward(path: Path) -> None:
 )
 def test_pure_rooms_ask_nobody(path: Path) -> None:
     """No clock, chance, file, network or task in codec, crypto and protocol: they are arguments."""
-    prefixes = {".".join(name.split(".")[: length + 1]) for name in outside(path) for length in range(name.count(".") + 1)}
+    prefixes = {
+        ".".join(name.split(".")[: length + 1]) for name in outside(path) for length in range(name.count(".") + 1)
+    }
     assert prefixes & IMPURE == set()
     calls = {
         node.func.id

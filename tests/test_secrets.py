@@ -49,7 +49,7 @@ SHARED = share_chain(CHAIN, GROUP.id, A, MemberId(B.public))
 # A value, and what must not be seen of it.
 HOLDERS: list[tuple[object, list[bytes]]] = [
     (Secret(SEED), [SEED]),
-    (A, [bytes(A.seed), bytes(A.expanded)]),
+    (A, [bytes(A.seed)]),
     (GROUP, [bytes(GROUP.secret), GROUP.secret_sig, GROUP.link_key_sig]),
     (GROUP.reduced(), [bytes(GROUP.link_key)]),
     (account_group(A, B), [bytes(B.seed)]),

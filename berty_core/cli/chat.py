@@ -23,7 +23,9 @@ Print = Callable[[str], None]
 
 @click.command()
 @click.argument("to", shell_complete=complete_conversation)
-@click.option("--last", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Begin with these.")
+@click.option(
+    "--last", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Begin with these."
+)
 @click.pass_obj
 def chat(settings: Settings, to: str, last: int) -> None:
     """Talk with a contact or in a group; Ctrl-D ends it.

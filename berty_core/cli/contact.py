@@ -179,6 +179,8 @@ def _own_link(name: str, method: str, short: str, done: Callable[[dict[str, Any]
     return command
 
 
-_own_link("reset-link", "reset_link", "Make all earlier links useless, and print the new one.", lambda view: view["link"])
+_own_link(
+    "reset-link", "reset_link", "Make all earlier links useless, and print the new one.", lambda view: view["link"]
+)
 _own_link("on", "requests_on", "Let holders of your link ask again; the link stays.", lambda _: "Requests are on.")
 _own_link("off", "requests_off", "Let nobody ask; the link is kept for later.", lambda _: "Requests are off.")

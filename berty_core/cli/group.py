@@ -61,9 +61,7 @@ def invite(
       berty group invite Hikers --qr
     """
     words = passphrase.read("Passphrase of the link", confirm=True) if passphrase.is_given else ""
-    view = ask(
-        settings, "group_invite", group=group, contact=contact, internal=internal or qr, passphrase=words
-    )
+    view = ask(settings, "group_invite", group=group, contact=contact, internal=internal or qr, passphrase=words)
     if contact and not as_json:
         click.echo(f"The invitation to {safe(group)} goes to {safe(view['to'])}.")
         return

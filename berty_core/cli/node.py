@@ -65,7 +65,9 @@ def _refuse_second(settings: Settings) -> None:
         return
     with running:
         if running.has_network:
-            raise StoreLocked(f"a node runs in {settings.home} already (process {running.greeting['pid']}): `berty stop`")
+            raise StoreLocked(
+                f"a node runs in {settings.home} already (process {running.greeting['pid']}): `berty stop`"
+            )
 
 
 async def _run(settings: Settings) -> None:
@@ -222,5 +224,3 @@ def stop(settings: Settings, timeout: float) -> None:
             raise NotInTime(f"the node still runs after {timeout:g} s (process {running.greeting['pid']})")
         time.sleep(0.05)  # its socket goes when it has ended; nobody is left to tell us
     click.echo("The node has ended.")
-
-

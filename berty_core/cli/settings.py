@@ -64,7 +64,9 @@ def _from_descriptor(number: int) -> str:
 def _one_line(data: bytes, source: str) -> str:
     line = data.split(b"\n")[0].removesuffix(b"\r")
     if not line or len(line) > MAX_PASSPHRASE:
-        raise UserError(f"{source}: its first line is to be the passphrase, and it is {'too long' if line else 'empty'}")
+        raise UserError(
+            f"{source}: its first line is to be the passphrase, and it is {'too long' if line else 'empty'}"
+        )
     try:
         return line.decode()
     except UnicodeDecodeError as error:

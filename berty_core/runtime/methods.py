@@ -140,7 +140,7 @@ class Methods:
 
     # -- messages ------------------------------------------------------------------------------
 
-    async def wait(self, to: str, id: str, state: str, timeout: float) -> Json:  # noqa: A002  the name on the wire
+    async def wait(self, to: str, id: str, state: str, timeout: float) -> Json:
         """Wait until an own message has reached a state; NotInTime."""
         if state not in STATES:
             raise UserError(f"{state!r} is no state of delivery; there are {', '.join(STATES)}")
@@ -154,7 +154,7 @@ class Methods:
             "it goes on its way whenever the node runs and others are near"
         )
 
-    async def delivery(self, to: str, id: str) -> AsyncIterator[Json]:  # noqa: A002
+    async def delivery(self, to: str, id: str) -> AsyncIterator[Json]:
         """Where an own message is: now, and with each change until somebody acknowledged it."""
         node, cid = self._node, _cid(id)
         before: Json | None = None

@@ -70,9 +70,13 @@ def _peer(node: Node, session: PeerSession) -> Json:
         "dialled_by_us": session.session.initiator,
         "since": time.time() - (node.monotonic() - session.opened_at),
         "groups": [
-            {"name": node.actions.conversation_name(group), "id": str(group), "device": str(device) if device else None}
+            {
+                "name": node.actions.conversation_name(replica),
+                "id": str(group),
+                "device": str(device) if device else None,
+            }
             for group, device in groups.items()
-            if group in node.replica.groups
+            if (replica := node.replica.groups.get(group)) is not None
         ],
     }
 

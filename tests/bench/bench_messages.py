@@ -39,7 +39,7 @@ from berty_core.protocol.log import Position
 from berty_core.protocol.payloads import UserMessage, encode_payload
 from berty_core.protocol.ratchet import Chain, take_key
 from berty_core.runtime.effects import DeliveryChanged, MessageArrived
-from berty_core.runtime.node import Node, open_replica, create_home
+from berty_core.runtime.node import Node, create_home, open_replica
 from berty_core.runtime.records import ENTRY, HEAD, Records
 from berty_core.runtime.stored_log import StoredLog
 from berty_core.runtime.verification import verify_blocks
@@ -293,7 +293,7 @@ def measure_large(table: Table, count: int) -> None:
 
 def measure_million(table: Table, count: int = 1_000_000) -> None:
     """A log of a million at the level of the store: the index over synthetic positions, beside a log of ten."""
-    from berty_sqlite.store import open_store  # noqa: PLC0415
+    from berty_sqlite.store import open_store
 
     results = {}
     for size in (10, count):

@@ -65,9 +65,7 @@ def test_false_messages_are_refused() -> None:
 
 def test_a_verified_message_need_not_be_verified_again() -> None:
     """Reading again skips the signature, and still authenticates the box."""
-    message = attrs.evolve(
-        open_headers(SECRET, seal_message(SECRET, KEY, 5, DEVICE, b"text", NONCE)), sig=bytes(64)
-    )
+    message = attrs.evolve(open_headers(SECRET, seal_message(SECRET, KEY, 5, DEVICE, b"text", NONCE)), sig=bytes(64))
     assert open_message(message, KEY, check_signature=False) == b"text"
 
 
