@@ -83,7 +83,7 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """Read settings such as `plugins.mdns.loopback=true` into tables; values are TOML, or else plain text. ConfigError."""
+    """Read settings such as `plugins.mdns.loopback=true` into tables; values are TOML or plain text. ConfigError."""
     tables: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")

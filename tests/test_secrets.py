@@ -56,7 +56,7 @@ HOLDERS: list[tuple[object, list[bytes]]] = [
     (contact_group(A, AccountId(B.public)), [bytes(contact_group(A, AccountId(B.public)).secret)]),
     (CHAIN, [bytes(CHAIN.key), *map(bytes, CHAIN.skipped.values())]),
     (LogIdentity.of(A), [bytes(A.seed)]),
-    (Vault(SEED, lambda n: bytes(n)), [SEED]),
+    (Vault(SEED, bytes), [SEED]),
     (SEALED, [SEALED.box, SEALED.sig]),
     (MetadataEvent(EventType.PAYLOAD_SENT, pb.GroupMetadataPayloadSent(message=SEED), None), [SEED]),
     (LINK, [SEED]),
@@ -95,7 +95,7 @@ def test_errors_tell_no_secrets() -> None:
         lambda: take_key(CHAIN, GROUP.id, 99999),
         lambda: open_headers(SEED, MESSAGE),
         lambda: unseal_link(seal_link(LINK, "passphrase", b"i" * 16), "guess phrase"),
-        lambda: Vault(SEED, lambda n: bytes(n)).unseal(b"name", SHARED),
+        lambda: Vault(SEED, bytes).unseal(b"name", SHARED),
     ):
         with pytest.raises(BertyError) as caught:
             provoke()

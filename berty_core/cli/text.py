@@ -1,4 +1,6 @@
-"""Text from others on a terminal. Invariant: what these functions return moves no cursor, changes no colour and no title,
+"""Text from others on a terminal.
+
+Invariant: what these functions return moves no cursor, changes no colour and no title,
 hides nothing, begins no line of its own, and reorders nothing outside itself.
 """
 

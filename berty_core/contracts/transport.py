@@ -28,7 +28,7 @@ class Energy(enum.IntEnum):
 
 @attrs.frozen(kw_only=True)
 class Traits:
-    """What a link of this transport promises. `mtu` in bytes (0 for streams), `bitrate` in bit/s, `latency` in seconds."""
+    """What a link of this transport promises. `mtu` in bytes (0: stream), `bitrate` in bit/s, `latency` in s."""
 
     stream: bool
     mtu: int = 0
@@ -61,7 +61,7 @@ class Endpoint:
 
 @attrs.frozen
 class Beacon:
-    """What a device shows of itself: an 8-byte nonce and 8-byte tags that only those who share a secret can recognise."""
+    """What a device shows of itself: a nonce and tags (8 bytes each) that only sharers of a secret recognise."""
 
     nonce: bytes
     tags: tuple[bytes, ...]
@@ -129,7 +129,7 @@ class Transport(Protocol):
     """One running transport."""
 
     async def run(self, host: TransportHost, *, task_status: TaskStatus[None]) -> None:
-        """Own every task of the transport; `task_status.started()` once dial and advertise may be called; cancelled to stop."""
+        """Own every task of the transport; `started()` once dial and advertise may be called; cancelled to stop."""
 
     def discover(self) -> AbstractAsyncContextManager[ObjectReceiveStream[EndpointFound | EndpointLost]]:
         """Stream what is there: first what is known already, then each change."""

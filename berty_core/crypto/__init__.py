@@ -1,1 +1,1 @@
-"""Keys, boxes, key derivation and sealing at rest. The only room that imports nacl and cryptography; no primitive of its own."""
+"""Keys, boxes, key derivation and sealing at rest. Only this room imports nacl and cryptography."""

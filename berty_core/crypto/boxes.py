@@ -1,4 +1,4 @@
-"""NaCl boxes with explicit nonces, as Wesh uses them. Opening gives the plaintext, or None when the box is not for this key."""
+"""NaCl boxes with explicit nonces, as Wesh uses them. Opening gives None when the box is not for this key."""
 
 from __future__ import annotations
 

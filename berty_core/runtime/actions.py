@@ -464,6 +464,7 @@ class Actions:
         return (contact_name(metadata) if metadata else "") or identifier.hex()[:8]
 
     def conversation_name(self, group: GroupReplica) -> str:
+        """What a conversation is called here: the alias of its contact, or of the group."""
         if group.contact is not None:
             return self.alias(group.contact)
         stored = self._replica.setting(f"alias {group.group.id.hex()}")

@@ -93,7 +93,7 @@ class _Server:
                 self._connections -= 1
 
     def _is_this_user(self, stream: SocketStream) -> bool:
-        raw: socket.socket = stream.extra(SocketAttribute.raw_socket)
+        raw: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  anyio's, not a database's
         return peer_is_this_user(raw)
 
     async def _converse(self, stream: SocketStream) -> None:

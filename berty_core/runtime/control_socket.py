@@ -1,6 +1,6 @@
 """Where the private socket of a home lies, and how a command talks through it. Standard library only: it starts fast.
 
-Invariant: a socket is used only if it and its directory belong to this user alone, and its node has this very home open.
+Invariant: a socket is used only if it and its directory are this user's alone, and its node has this very home open.
 """
 
 from __future__ import annotations

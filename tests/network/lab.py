@@ -207,7 +207,7 @@ class Lab:
     """All devices on the loopback interface of this machine."""
 
     kind = "loopback"
-    transports: dict[str, Any] = {"mdns": {"loopback": True}}
+    transports: dict[str, Any] = {"mdns": {"loopback": True}}  # noqa: RUF012  never changed
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -283,7 +283,7 @@ class Bridge(Lab):
     """Hosts in network namespaces on one bridge, with no route to anywhere else."""
 
     kind = "bridge"
-    transports: dict[str, Any] = {}
+    transports: dict[str, Any] = {}  # noqa: RUF012  never changed
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)

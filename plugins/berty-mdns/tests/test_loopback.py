@@ -64,7 +64,7 @@ async def lost(events, endpoint, within: float = 1.0):
 
 async def until(condition):
     with anyio.fail_after(4):
-        while not condition():  # noqa: ASYNC110 - what is watched has no event
+        while not condition():
             await anyio.sleep(0.005)
 
 

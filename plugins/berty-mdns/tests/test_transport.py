@@ -50,7 +50,7 @@ async def running(*interfaces, timing=QUICK, config=None, driver=None):
 
 async def until(condition):
     with anyio.fail_after(4):
-        while not condition():  # noqa: ASYNC110 - what is watched has no event
+        while not condition():
             await anyio.sleep(0.005)
 
 
