@@ -1,4 +1,4 @@
-"""`berty demo`: three devices as real processes on the loopback interface, driven by the commands a person would type."""
+"""`berty demo`: three real processes on the loopback interface, driven by the commands a person would type."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,15 +184,23 @@ def _group(ann: Device, bob: Device, cleo: Device) -> None:
     ann.berty("group", "new", "Garden")
     for friend in (bob, cleo):
         ann.berty("group", "invite", "Garden", friend.name)
-        friend.until("the invitation", lambda friend=friend: friend.data("group", "invitations"))
+        friend.until("the invitation", partial(friend.data, "group", "invitations"))
         friend.berty("group", "join", "Garden")
     everybody = (ann, bob, cleo)
     for device in everybody:
-        device.until("three members", lambda device=device: device.data("group", "show", "Garden")["members"] == 3)
+        device.until("three members", partial(_has_members, device, 3))
     cleo.berty("send", "Garden", "Hello from Cleo!")
     for device in everybody:
-        device.until("Cleo's text", lambda device=device: "Hello from Cleo!" in device.texts("Garden"))
+        device.until("Cleo's text", partial(_has_text, device, "Hello from Cleo!"))
     click.echo("    All three can read it; Bob's and Cleo's devices met although they are no contacts.")
+
+
+def _has_members(device: Device, count: int) -> bool:
+    return bool(device.data("group", "show", "Garden")["members"] == count)
+
+
+def _has_text(device: Device, text: str) -> bool:
+    return text in device.texts("Garden")
 
 
 def _kill(ann: Device, bob: Device) -> None:

@@ -13,7 +13,7 @@ import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..codec.cid import Cid
-from ..config import NodeConfig
+from ..config import NodeConfig, read_config
 from ..crypto.keys import PrivateKey
 from ..errors import StoreLocked, UserError
 from ..ids import AccountId, DeviceId, GroupId
@@ -112,11 +112,11 @@ class Node:
     ) -> AsyncIterator[Node]:
         """Open a home and run its device until the block ends.
 
-        `name` creates the home if there is none; `wait` is how long (seconds) a process that has it may take to leave.
+        `name` creates the home if there is none; `config` replaces the home's `berty.toml`; `wait` is how long (seconds) a process that has it may take to leave.
         UserError, StoreError with words for a person.
         """
         directory = Path(home).expanduser()
-        config = config or NodeConfig()
+        config = config or read_config(directory)
         plugins = plugins or load_plugins(config.disabled)
         if not homes.exists(directory):
             if name is None:

@@ -199,15 +199,20 @@ class World:
                 wire.under_way[wire.peers.index(outgoing.peer)].append(outgoing.frame)
                 wire.bytes_sent += len(outgoing.frame)
                 found = True
-        for wire in self.wires:
+        for wire in list(self.wires):
             for side in (0, 1):
-                while wire.under_way[side]:
+                while wire in self.wires and wire.under_way[side]:
                     self._deliver(wire, 1 - side, wire.under_way[side].popleft())
         return found
 
     def _deliver(self, wire: Wire, side: int, frame: bytes) -> None:
         device, peer = wire.ends[side], wire.peers[side]
-        device.do(lambda: device.hub.receive(peer, frame, None, self.now))
+        try:
+            with device.batch():
+                device.hub.receive(peer, frame, None, self.now)
+        except StoreError:
+            self.disconnect(*wire.ends)  # as a session ends when its node cannot store
+            return
         for offender, reason in device.hub.offenders():
             offender.partner.drop(reason)
 

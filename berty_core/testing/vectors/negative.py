@@ -84,7 +84,8 @@ def _verdict(report: Report, case: Place, go_accepts: Place, error: str) -> None
     if theirs is bool(not error):
         report.true(f"negative: {kind}", go_accepts, True, "")
         return
-    deviation = known_deviation(kind, error) if theirs is True else None
+    same_cid = case["reencodes_to_same_cid"].value is True
+    deviation = known_deviation(kind, error, same_cid=same_cid) if theirs is True else None
     if deviation is None:
         ours = f"refused: {error}" if error else "accepted"
         report.true(f"negative: {kind}", go_accepts, False, f"{ours}; no named deviation explains it")
