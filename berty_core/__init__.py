@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .config import read_config as read_config
     from .errors import AmbiguousName as AmbiguousName
     from .errors import BertyError as BertyError
+    from .errors import ConfigError as ConfigError
     from .errors import EndOfStream as EndOfStream
     from .errors import LinkLost as LinkLost
     from .errors import LocalProtocolError as LocalProtocolError
@@ -37,6 +38,7 @@ _HOMES = {
     "errors": (
         "AmbiguousName",
         "BertyError",
+        "ConfigError",
         "EndOfStream",
         "LinkLost",
         "LocalProtocolError",

@@ -1,7 +1,8 @@
 """The one order of a log's entries, alike on every replica, and what an append refers to.
 
-Order is (effective time, CID). The effective time follows from the graph alone, so that no lie about a clock
-moves anything: it is the entry's own time, but at most one more than the latest of its parents.
+Order is (effective time, CID). The effective time is one more than the latest of the parents, which is what an honest
+clock says (IPFS log, section 2.3). It follows from the graph alone, so a lie about a clock moves nothing: neither a
+huge one, nor a small one, after which everything that follows would stand before what it follows.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class Position:
         return cls(time, cid.digest)
 
 
-def effective_time(clock_time: int, parent_times: Iterable[int]) -> int:
-    """The time that orders: between 0 and one more than the latest parent (1 for an entry without parents)."""
-    return max(0, min(clock_time, 1 + max(parent_times, default=0)))
+def effective_time(parent_times: Iterable[int]) -> int:
+    """The time that orders: one more than the latest parent, 1 for an entry without parents."""
+    return 1 + max(parent_times, default=0)
 
 
 def choose_references(newest: Sequence[Cid], parents: Iterable[Cid], count: int = REFERENCE_COUNT) -> tuple[Cid, ...]:

@@ -112,7 +112,8 @@ class Node:
     ) -> AsyncIterator[Node]:
         """Open a home and run its device until the block ends.
 
-        `name` creates the home if there is none; `config` replaces the home's `berty.toml`; `wait` is how long (seconds) a process that has it may take to leave.
+        `name` creates the home if there is none; `config` replaces the home's `berty.toml`; `wait` is how long
+        (seconds) a process that has it may take to leave.
         UserError, StoreError with words for a person.
         """
         directory = Path(home).expanduser()

@@ -106,7 +106,7 @@ class StoredLog:
         positions = []
         for entry, block in entries:
             parents = [self.time_of(parent) or 0 for parent in entry.next]
-            position = Position.of(effective_time(entry.time, parents), entry.cid)
+            position = Position.of(effective_time(parents), entry.cid)
             self._records.put(ENTRY + self.key + entry.cid.digest, position.time.to_bytes(4, "big") + block)
             self._move_heads(entry, position.time)
             positions.append(position)

@@ -85,7 +85,7 @@ class Device:
         self.effects.clear()
         for effect in effects:
             if isinstance(effect, EntryAdded) and effect.kind is LogKind.MESSAGES:
-                self.world.witness(self.replica.groups[effect.group].group, effect.cid, effect.block)
+                self.world.witness(self.replica.groups[effect.group].group, effect.block)
             if isinstance(effect, MessageArrived):
                 self.arrived.append((effect.group, effect.cid))
         self.hub.spread(effects)
@@ -133,7 +133,7 @@ class World:
         self.now = 1_700_000_000.0
         self.devices: list[Device] = []
         self.wires: list[Wire] = []
-        self._seen: dict[tuple[GroupId, DeviceId, int], Cid] = {}
+        self._seen: dict[tuple[GroupId, DeviceId, int], bytes] = {}
         self.dropped: list[str] = []
 
     def entropy(self, count: int) -> bytes:
@@ -155,12 +155,12 @@ class World:
             member.do(lambda member=member: member.replica.join_group(group.group))  # type: ignore[misc]
         return group.group.id
 
-    def witness(self, group: Group, cid: Cid, block: bytes) -> None:
+    def witness(self, group: Group, block: bytes) -> None:
         """Hold every message that left a device against all others: one plaintext for a counter."""
         with suppress(RemoteProtocolError):
             headers = open_headers(group.secret, decode_entry(block).value)
-            known = self._seen.setdefault((group.id, headers.device, headers.counter), cid)
-            assert known == cid, f"counter {headers.counter} of {headers.device!r} seals two messages"
+            known = self._seen.setdefault((group.id, headers.device, headers.counter), headers.box)
+            assert known == headers.box, f"counter {headers.counter} of {headers.device!r} seals two messages"
 
     # -- reliable wires ------------------------------------------------------------------------
 

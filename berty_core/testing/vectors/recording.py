@@ -109,7 +109,8 @@ def unread_sections(root: Any, read: set[Path]) -> list[str]:
     for leaf in leaves:
         if any(leaf[:length] in general_read for length in range(len(leaf) + 1)):
             continue
-        length = next(length for length in range(1, len(leaf) + 1) if leaf[:length] not in prefixes)
+        lengths = (length for length in range(1, len(leaf)) if leaf[:length] not in prefixes)
+        length = next(lengths, len(leaf))
         unread.add(leaf[:length])
     return sorted(".".join(path).replace(".[]", "[]") for path in unread)
 

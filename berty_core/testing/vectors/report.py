@@ -6,6 +6,7 @@ Invariant: a check that cannot be computed counts as a difference, unless what i
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from .recording import Absent, Place, show_path, unread_sections
 
 SHOWN = 200
 T = TypeVar("T")
-_FAULTS = (BertyError, ValueError, TypeError, LookupError, OverflowError, AttributeError, ArithmeticError)
+_FAULTS = (BertyError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error)
 
 
 @attrs.frozen
