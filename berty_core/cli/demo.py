@@ -224,9 +224,7 @@ def _look_at_the_disk(ann: Device) -> None:
     for text in (SECRET, "Are you there?", "Hello from Cleo!", "Garden"):
         if text.encode() in content:
             raise UserError(f"{text!r} stands in clear in {ann.home}")
-    click.echo(
-        f"    {size // 1024} KiB in {len(files)} files; no text, no name and no key of a message is among them in clear."
-    )
+    click.echo(f"    {size // 1024} KiB in {len(files)} files; no text and no name of these stands there in clear.")
 
 
 def _indented(text: str) -> str:

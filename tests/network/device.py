@@ -106,7 +106,8 @@ class Device:
 
     def _digest(self, to: str) -> Json:
         group = self._node.actions.find_group(to) if to else self._node.replica.account
-        values = sorted((kind, keys, value) for (kind, keys), value in group.registers._values.items())
+        registers = group.registers._values.items()
+        values = sorted((kind, [bytes(key) for key in keys], *map(bytes, found)) for (kind, keys), found in registers)
         shown: Json = {"registers": hashlib.sha256(repr(values).encode()).hexdigest()[:16], "of": len(values)}
         for kind, log in group.logs.items():
             shown[kind.name.lower()] = [len(log), log.index.summary().fingerprint.hex()]

@@ -180,7 +180,7 @@ class Device:
 
     def texts(self, to: str) -> list[str]:
         """All texts of a conversation that can be read here, in the log's order."""
-        return [message["text"] for message in self.read("read", to, 0, False)]
+        return [message["text"] for message in self.read("read", to, 0, False) if message["kind"] == "text"]
 
     def sent(self) -> list[str]:
         """The ids that `pour` confirmed since the start of the process."""
@@ -420,6 +420,22 @@ def gather(owner: Device, *others: Device, name: str = "trip") -> None:
 def members(device: Device, group: str) -> int:
     """How many members of a group a device knows."""
     return int(device.read("group_show", group)["members"])
+
+
+def has_texts(device: Device, to: str, count: int) -> None:
+    """Wait until a device can read so many texts."""
+    found = 0
+
+    def all_there() -> bool:
+        nonlocal found
+        found = len(device.texts(to))
+        return found == count
+
+    try:
+        until(all_there)
+    except AssertionError as error:
+        shown = device.read("group_show", to)
+        raise AssertionError(f"{device.name} has {found} of {count} texts of {to}: {shown}") from error
 
 
 def in_step(devices: Iterable[Device], group: str, within: float = PATIENCE) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An account on several devices: an archive imported offline and beside the living device, and a home that was copied."""
+"""An account on several devices: an archive imported offline, one beside the living device, and a copied home."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Lab, assert_each_once, befriend, gather, in_step, until
+from .lab import Lab, assert_each_once, befriend, gather, has_texts, in_step, until
 
 
 @pytest.mark.slow
@@ -36,10 +36,12 @@ def test_import_offline_and_beside_the_living_device(lab: Lab, tmp_path: Path) -
     twin.restart(archive="", network=True)
     until(lambda: len(ann.read("account_show")["devices"]) == 2, "the first device knows of the second")
     in_step([ann, twin], "")
-    until(lambda: len(bob.read("group_show", "Ann")["member_list"]) and devices(bob, "Ann", "Ann") == 2, "Bob sees both")
+    until(
+        lambda: len(bob.read("group_show", "Ann")["member_list"]) and devices(bob, "Ann", "Ann") == 2, "Bob sees both"
+    )
     sent = [ann.send("Bob", "from the first"), twin.send("Bob", "from the second"), bob.send("Ann", "to both")]
     for device, to in ((ann, "Bob"), (twin, "Bob"), (bob, "Ann")):
-        until(lambda d=device, t=to: len(d.texts(t)) == 43, f"{device.name} has all")  # type: ignore[misc]
+        has_texts(device, to, 43)
         assert_each_once(device, to, sent)
 
     # what is made later appears on both
@@ -52,7 +54,7 @@ def test_import_offline_and_beside_the_living_device(lab: Lab, tmp_path: Path) -
     until(lambda: len(twin.texts("later")) == 2, "the second reads what is said there")
     late.append(twin.send("later", "three"))
     for device in (ann, twin, carl):
-        until(lambda d=device: len(d.texts("later")) == 3, f"{device.name} has all")  # type: ignore[misc]
+        has_texts(device, "later", 3)
         assert_each_once(device, "later", late)
     in_step([ann, twin], "")
     in_step([ann, twin, carl], "later")
@@ -76,12 +78,16 @@ def test_a_copied_home_is_another_device(lab: Lab, tmp_path: Path) -> None:
     assert len(copy.notices) == 1 and "copy" in copy.notices[0]
     ann.start(network=False)
     assert ann.notices == []
-    sent = before + ann.ask("burst", to="trip", prefix="a ", count=10) + copy.ask("burst", to="trip", prefix="c ", count=10)
+    sent = (
+        before
+        + ann.ask("burst", to="trip", prefix="a ", count=10)
+        + copy.ask("burst", to="trip", prefix="c ", count=10)
+    )
     for device in (ann, copy):
         device.restart(network=True)
         assert device.notices == [], "said once"
     for device in (ann, copy, bob):
-        until(lambda d=device: len(d.texts("trip")) == 30, f"{device.name} reads all")  # type: ignore[misc]
+        has_texts(device, "trip", 30)
         assert_each_once(device, "trip", sent)
         headers = [tuple(header) for header in device.ask("counters")]
         assert len(headers) == len(set(headers)), "a counter sealed two messages"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .lab import Bridge, DeviceError, Lab, assert_each_once, befriend, gather, in_step, state_of, until
+from .lab import Bridge, DeviceError, Lab, assert_each_once, befriend, gather, has_texts, in_step, state_of, until
 
 
 def test_contact_and_texts_both_ways(lab: Lab) -> None:
@@ -34,7 +34,7 @@ def test_group_of_three(lab: Lab) -> None:
     gather(ann, bob, carl)
     sent = [device.send("trip", f"{device.name} says {n}") for n in range(5) for device in everyone]
     for device in everyone:
-        until(lambda device=device: len(device.texts("trip")) == len(sent), f"{device.name} reads all")  # type: ignore[misc]
+        has_texts(device, "trip", len(sent))
         assert_each_once(device, "trip", sent)
         shown = {message["text"]: message["sender"] for message in device.read("read", "trip", 0, False)}
         assert shown == {f"{other.name} says {n}": other.name for n in range(5) for other in everyone}

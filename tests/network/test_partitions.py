@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .lab import Bridge, Device, Lab, assert_each_once, befriend, gather, in_step, until
+from .lab import Bridge, Device, Lab, assert_each_once, befriend, gather, has_texts, in_step, until
 
 YEAR = 365 * 86400.0
 
@@ -36,7 +36,7 @@ def test_both_sides_write_while_apart(lab: Lab) -> None:
     everything = [cid for ids in sent.values() for cid in ids]
     assert len(set(everything)) == 1000
     for device in everyone:
-        until(lambda device=device: len(device.texts("trip")) == 1000, f"{device.name} reads all")  # type: ignore[misc]
+        has_texts(device, "trip", 1000)
     in_step(everyone, "trip")
     orders = [device.texts("trip") for device in everyone]
     assert orders[0] == orders[1] == orders[2]
@@ -57,7 +57,7 @@ def test_address_changes_in_the_middle(lab: Lab) -> None:
     lab.move(bob)
     after = [ann.send("Bob", "to the new place"), bob.send("Ann", "from the new place")]
     for device, other in ((ann, "Bob"), (bob, "Ann")):
-        until(lambda d=device, o=other: len(d.texts(o)) == 102, f"{device.name} has all")  # type: ignore[misc]
+        has_texts(device, other, 102)
         assert_each_once(device, other, before + after)
 
 
@@ -72,7 +72,7 @@ def test_a_cut_that_no_host_sees(bridge: Bridge) -> None:
     assert ann.read("message_state", "Bob", sent[0])["state"] in ("stored", "sent")
     bridge.join(bob)
     for device, other in ((ann, "Bob"), (bob, "Ann")):
-        until(lambda d=device, o=other: len(d.texts(o)) == 2, f"{device.name} has both")  # type: ignore[misc]
+        has_texts(device, other, 2)
         assert_each_once(device, other, sent)
 
 
