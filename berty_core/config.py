@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -21,7 +21,7 @@ EXIT_CONFIG = 78
 
 def _profile(_: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value not in ("berty", "wesh"):
-        raise ValueError(f"{attribute.name} is `berty` (as the Berty app has it) or `wesh`, not {value!r}")
+        raise ValueError(f"{attribute.name}: `berty` (as the Berty app has it) or `wesh` is needed, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +52,9 @@ def read_config(home: Path, overrides: Mapping[str, Mapping[str, Any]] | None = 
     path = home / CONFIG_FILE
     try:
         data = tomllib.loads(path.read_text()) if path.exists() else {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     _check_tables(path, data)
     tables = _merge(data, overrides or {})
@@ -109,13 +111,85 @@ def _check_names(known: Collection[str], named: Iterable[str]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(known)) or 'none'}"
-            raise ConfigError(f"[plugins.{name}]: there is no such plugin; {hint}")
+            raise ConfigError(f"[plugins.{name}] in {CONFIG_FILE} or by -s: there is no such plugin; {hint}")
 
 
 def _structure(table: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    converter = cattrs.Converter(forbid_extra_keys=True)
+    """Make the settings of a table; ConfigError names every key that does not fit."""
+    kinds = get_type_hints(kind)
+    known = [field.name for field in attrs.fields(kind)]
+    faults = [_unknown(key, known) for key in values if key not in known]
+    converter = _converter()
+    fitting: dict[str, Any] = {}
+    for key in values.keys() & set(known):
+        try:
+            fitting[key] = converter.structure(values[key], kinds[key])
+        except (cattrs.BaseValidationError, ValueError, TypeError) as error:
+            faults.append(f"{key}: {_reason(error)}")
+    made = None
     try:
-        return converter.structure(dict(values), kind)
-    except (cattrs.BaseValidationError, ValueError, TypeError) as error:
-        reasons = cattrs.transform_error(error) if isinstance(error, cattrs.BaseValidationError) else [str(error)]
-        raise ConfigError(f"[{table}]: {'; '.join(reasons)}") from error
+        made = kind(**fitting)
+    except (ValueError, TypeError) as error:  # the words of a validator, which begin with its key
+        faults.append(str(error))
+    if faults:
+        where = f"[{table}] in {CONFIG_FILE} or by -s"
+        raise ConfigError("\n".join(f"{where}: {fault}" for fault in sorted(faults)))
+    return made
+
+
+def _unknown(key: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"{key}: there is no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+
+
+def _reason(error: Exception) -> str:
+    inner: BaseException = error
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return str(inner)
+
+
+def _converter() -> cattrs.Converter:
+    """One that takes a value for what it is: "no" is no truth, and a text is no list of letters."""
+    converter = cattrs.Converter()
+    for kind, words in ((bool, "true or false"), (int, "a whole number"), (str, 'a text in "quotes"')):
+        converter.register_structure_hook(kind, _exactly(kind, words))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(_has_origin(Literal), _one_of)
+    converter.register_structure_hook_factory(_has_origin(tuple), lambda kind: _list_of(get_args(kind)[0], converter))
+    return converter
+
+
+def _has_origin(wanted: Any) -> Callable[[Any], bool]:
+    return lambda kind: bool(get_origin(kind) == wanted)
+
+
+def _exactly(kind: type[Any], words: str) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"{words} is needed, not {value!r}")
+        return value
+
+    return check
+
+
+def _number(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"a number is needed, not {value!r}")
+    return float(value)
+
+
+def _one_of(value: Any, kind: Any) -> Any:
+    choices = get_args(kind)
+    if value not in choices:
+        raise ValueError(f"one of {', '.join(map(repr, choices))} is needed, not {value!r}")
+    return value
+
+
+def _list_of(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"a list in [brackets] is needed, not {value!r}")
+        return tuple(converter.structure(item, kind) for item in value)
+
+    return check

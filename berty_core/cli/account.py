@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from ..errors import UserError
@@ -49,27 +50,27 @@ def _create(
     from ..runtime.node import create_home  # noqa: PLC0415  slow
 
     config = settings.config()
-    if not archive and not name.strip():
-        raise UserError("the display name is empty: give one with --name")
     _check_new(settings.home)
-    words = passphrase.read("New passphrase of this home", confirm=True) if passphrase.is_given else None
+    source = passphrase if passphrase.is_given else settings.passphrase
+    words = source.read("New passphrase of this home", confirm=True) if source.is_given else None
     with _progress("Importing", archive is not None) as progress:
-        source = create_home(
+        key = create_home(
             settings.home,
-            " ".join(name.split()),
+            name,
             config=config,
             passphrase=words,
             use_keyring=config.keyring and not no_keyring,
             archive=archive,
             progress=progress,
         )
-    shown = ask(settings, "account_show") if words is None else {"name": name}
-    view = {**shown, "home": str(settings.home), "key": {"kind": source.kind, "words": source.words}}
     if as_json:
-        print_json(view)
+        opening = attrs.evolve(settings, passphrase=Passphrase(known=words or ""))
+        view = ask(opening, "account_show")
+        print_json({**view, "home": str(settings.home), "key": {"kind": key.kind, "words": key.words}})
         return
-    click.echo(f"The account {safe(view['name'])} is in {settings.home}.")
-    click.echo(f"Remember: {source.words}.")
+    whose = f"of {safe(' '.join(name.split()))} " if name else ""
+    click.echo(f"The account {whose}is in {safe(str(settings.home))}.")
+    click.echo(f"Remember: {key.words}.")
 
 
 def _check_new(home: Path) -> None:

@@ -13,6 +13,7 @@ import click
 from ..errors import BertyError
 from ..runtime.control_socket import Connection, NodeEnded
 from .completion import complete_conversation
+from .message import decoded
 from .output import STATE_SIGNS, message_text
 from .reach import Reached, reach
 from .settings import Settings
@@ -38,7 +39,7 @@ def chat(settings: Settings, to: str, last: int) -> None:
       berty chat Bob
       berty chat Hikers --last 50
     """
-    with reach(settings, network=True) as node:
+    with reach(settings, network=True, lasting=True) as node:
         conversation = Conversation(settings, node, to)
         conversation.begin(last)
         with conversation.listening():
@@ -54,6 +55,9 @@ class Conversation:
         self.changed: Callable[[], None] = lambda: None
         self._after = 0
         self._watched = ""
+        self._said: set[str] = set()  # these are on the screen already, as they were typed
+        self._saying = threading.Lock()
+        self._leaving = False
 
     def begin(self, last: int) -> None:
         """Print the last messages in the log's order."""
@@ -66,7 +70,9 @@ class Conversation:
 
     def say(self, text: str) -> None:
         """Send a line, and watch how far it comes."""
-        sent = self._node.call("send_text", to=self.to, text=text)
+        with self._saying:
+            sent = self._node.call("send_text", to=self.to, text=text)
+            self._said.add(sent["id"])
         self._watched, self.state = sent["id"], "stored"
         self._spawn(self._watch, sent["id"])
 
@@ -75,15 +81,21 @@ class Conversation:
         """Print what arrives while the block runs."""
         with self._another() as node:
             self._spawn(self._listen, node)
-            yield
+            try:
+                yield
+            finally:
+                self._leaving = True
 
     def _listen(self, node: Reached) -> None:
         try:
             for message in node.stream("arrivals", to=self.to, after=self._after, read=True):
-                if message["state"] is None:  # our own from this device are on the screen already
+                with self._saying:
+                    was_said = message["id"] in self._said
+                if not was_said:
                     print(message_text(message), flush=True)  # noqa: T201  prompt_toolkit guards print
-        except NodeEnded:
-            print("— the node has ended —", flush=True)  # noqa: T201
+        except BertyError as error:
+            if not self._leaving:
+                print(f"— {safe(str(error))}: nothing is sent or shown any longer —", flush=True)  # noqa: T201
 
     def _watch(self, cid: str) -> None:
         try:
@@ -125,8 +137,8 @@ def _talk(conversation: Conversation) -> None:
 
 
 def _piped() -> Iterator[str]:
-    for line in sys.stdin:
-        yield line.rstrip("\n")
+    for line in sys.stdin.buffer:
+        yield decoded(line.removesuffix(b"\n"))
 
 
 def _typed(conversation: Conversation) -> Iterator[str]:

@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 
-VARIABLE = "_BERTY_COMPLETE"
-
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -16,18 +14,18 @@ def completion(shell: str) -> None:
 
     \b
     Examples:
-      eval "$(berty completion bash)"          in ~/.bashrc
-      eval "$(berty completion zsh)"           in ~/.zshrc
+      eval "$(berty completion bash)"   # in ~/.bashrc
+      eval "$(berty completion zsh)"    # in ~/.zshrc
       berty completion fish > ~/.config/fish/completions/berty.fish
     """
     from click.shell_completion import get_completion_class  # noqa: PLC0415  only for this
 
-    from .main import berty  # noqa: PLC0415  it imports this module
+    from .main import COMPLETION, berty  # noqa: PLC0415  it imports this module
 
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    instance = kind(berty, {}, "berty", VARIABLE)
+    instance = kind(berty, {}, "berty", COMPLETION)
     click.echo(instance.source_template % instance.source_vars())
 
 

@@ -9,10 +9,15 @@ from typing import Any
 import click
 
 from .completion import complete_contact
-from .output import json_option, print_contacts, print_json
+from .output import json_option, print_contacts, print_json, print_list
 from .reach import ask
 from .settings import Passphrase, Settings, passphrase_options
 from .text import safe
+
+MAX_INPUT = 65_536  # bytes; any link is far shorter
+NOBODY = (
+    "Nobody yet: `berty contact link` prints the link that others add you with, `berty contact add LINK` asks them."
+)
 
 
 @click.group()
@@ -51,7 +56,7 @@ def print_link(view: dict[str, Any], qr: bool, as_json: bool) -> None:
 
 def link_argument(link: str) -> str:
     """The link itself, or what standard input holds for `-`."""
-    return sys.stdin.read(65_536).strip() if link == "-" else link
+    return sys.stdin.buffer.read(MAX_INPUT).decode(errors="replace").strip() if link == "-" else link
 
 
 @contact.command()
@@ -61,7 +66,9 @@ def link_argument(link: str) -> str:
 @json_option
 @click.pass_obj
 def link(settings: Settings, internal: bool, qr: bool, passphrase: Passphrase, as_json: bool) -> None:
-    """Print the link with which others ask to be your contact; requests are switched on.
+    """Print the link that others add you with.
+
+    Whoever has it may ask to be your contact: requests are switched on.
 
     \b
     Examples:
@@ -80,7 +87,9 @@ def link(settings: Settings, internal: bool, qr: bool, passphrase: Passphrase, a
 @json_option
 @click.pass_obj
 def add(settings: Settings, link: str, name: str, passphrase: Passphrase, as_json: bool) -> None:
-    """Ask the owner of LINK to be a contact (`-` reads it from standard input).
+    """Ask the owner of LINK to be a contact.
+
+    `-` reads the link from standard input. The request goes out when the two devices meet.
 
     \b
     Examples:
@@ -107,8 +116,7 @@ def list_contacts(settings: Settings, as_json: bool) -> None:
     Example:
       berty contact list
     """
-    contacts = ask(settings, "contact_list")
-    print_json(contacts) if as_json else print_contacts(contacts)
+    print_list(ask(settings, "contact_list"), as_json, print_contacts, NOBODY)
 
 
 def _changing(name: str, method: str, short: str, done: str) -> click.Command:
@@ -128,7 +136,12 @@ def _changing(name: str, method: str, short: str, done: str) -> click.Command:
 _changing("accept", "contact_accept", "Accept somebody who asks.", "{} is a contact now.")
 _changing("discard", "contact_discard", "Discard a request; who asked is not told.", "The request of {} is discarded.")
 _changing("block", "contact_block", "Exchange nothing with a contact any longer.", "{} is blocked.")
-_changing("unblock", "contact_unblock", "Let a blocked contact ask again.", "{} is no longer blocked.")
+_changing(
+    "unblock",
+    "contact_unblock",
+    "Let somebody who is blocked ask again.",
+    "{} is no longer blocked; to talk again, one of you adds the other's link.",
+)
 
 
 @contact.command()
@@ -152,7 +165,9 @@ def rename(settings: Settings, name: str, new_name: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def verify(settings: Settings, name: str, as_json: bool) -> None:
-    """Show a fingerprint that is the same on both sides: read it aloud to each other.
+    """Show a fingerprint to read aloud to each other.
+
+    It is the same on both sides, if nobody is between you.
 
     \b
     Example:

@@ -117,8 +117,9 @@ def _devices(*names: str) -> Iterator[list[Device]]:
 
 @click.command()
 def demo() -> None:
-    """Three devices find each other, become contacts, talk, make a group, and one is killed and comes back.
+    """See three devices meet, talk and make a group.
 
+    They find each other, become contacts, talk, make a group, and one is killed and comes back.
     Everything is real: three processes with their own homes, and sockets on the loopback interface only.
 
     \b

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .completion import complete_contact, complete_group, complete_invitation
 from .contact import internal_option, link_argument, print_link, qr_option
-from .output import json_option, print_groups, print_json, table
+from .output import counted, hint, json_option, print_groups, print_json, print_list, table
 from .reach import ask
 from .settings import Passphrase, Settings, passphrase_options
 from .text import safe
@@ -53,13 +55,17 @@ def new(settings: Settings, name: str, as_json: bool) -> None:
 def invite(
     settings: Settings, group: str, contact: str, internal: bool, qr: bool, passphrase: Passphrase, as_json: bool
 ) -> None:
-    """Send an invitation to CONTACT; without one, print the link: whoever has it can join and read.
+    """Invite CONTACT to a group, or print its link.
+
+    Without CONTACT the link is printed. Whoever has it can join and read everything: keep it close.
 
     \b
     Examples:
       berty group invite Hikers Bob
       berty group invite Hikers --qr
     """
+    if contact and (internal or qr or passphrase.is_given):
+        raise click.UsageError("an invitation to a contact is no printed link: leave out CONTACT or the options")
     words = passphrase.read("Passphrase of the link", confirm=True) if passphrase.is_given else ""
     view = ask(settings, "group_invite", group=group, contact=contact, internal=internal or qr, passphrase=words)
     if contact and not as_json:
@@ -78,11 +84,12 @@ def invitations(settings: Settings, as_json: bool) -> None:
     Example:
       berty group invitations
     """
-    views = ask(settings, "group_invitations")
-    if as_json:
-        print_json(views)
-        return
+    print_list(ask(settings, "group_invitations"), as_json, _print_invitations, "No invitation waits.")
+
+
+def _print_invitations(views: list[dict[str, Any]]) -> None:
     table([safe(view["name"]), f"from {safe(view['from'])}", view["id"]] for view in views)
+    hint("`berty group join NAME` joins one; where two have one name, by the beginning of its id.")
 
 
 @group.command()
@@ -92,7 +99,9 @@ def invitations(settings: Settings, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def join(settings: Settings, link_or_invitation: str, name: str, passphrase: Passphrase, as_json: bool) -> None:
-    """Join a group by its link, or by the name or id of an invitation (`-` reads from standard input).
+    """Join a group by a link or an invitation.
+
+    An invitation is named by its group's name or by its id; `-` reads a link from standard input.
 
     \b
     Examples:
@@ -108,14 +117,13 @@ def join(settings: Settings, link_or_invitation: str, name: str, passphrase: Pas
 @json_option
 @click.pass_obj
 def list_groups(settings: Settings, as_json: bool) -> None:
-    """List groups, those with single contacts among them.
+    """List groups, conversations with contacts among them.
 
     \b
     Example:
       berty group list
     """
-    views = ask(settings, "group_list")
-    print_json(views) if as_json else print_groups(views)
+    print_list(ask(settings, "group_list"), as_json, print_groups, "No groups yet: `berty group new NAME` makes one.")
 
 
 @group.command()
@@ -134,11 +142,11 @@ def show(settings: Settings, group: str, as_json: bool) -> None:
         print_json(view)
         return
     print_groups([view])
-    click.echo(f"id {view['id']}; {view['entries']} entries, {view['heads']} heads")
+    click.echo(f"id {view['id']}; {counted(view['entries'], 'entry', 'entries')}, {counted(view['heads'], 'head')}")
     table(
         [
             f"  {safe(member['name'])}{' (you)' if member['me'] else ''}",
-            f"{len(member['devices'])} device{'s' if len(member['devices']) != 1 else ''}",
+            counted(len(member["devices"]), "device"),
             member["id"][:12],
         ]
         for member in view["member_list"]
@@ -150,7 +158,9 @@ def show(settings: Settings, group: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def leave(settings: Settings, group: str, as_json: bool) -> None:
-    """Leave a group; others are not told, and what you have stays on the disk, sealed.
+    """Leave a group.
+
+    Others are not told, and what you have of it stays on the disk, sealed.
 
     \b
     Example:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +16,8 @@ from .settings import Passphrase, Settings, default_home
 from .text import safe_lines
 
 FAILURE, USAGE, TEMPORARY, CONFIGURATION, INTERRUPTED = 1, 2, 75, 78, 130
+TERMINATED = 128 + signal.SIGTERM
+COMPLETION = "_BERTY_COMPLETE"  # set by the shell when it asks what may come next
 COMMANDS = {
     "init": "account:init",
     "account": "account:account",
@@ -52,8 +55,8 @@ class LazyCommands(click.Group):
 @click.group(
     cls=LazyCommands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done; 1 not done, said in words; 2 wrong usage; 75 not now: try again (a timeout, or another "
-    "process has the home); 78 bad configuration; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 not done, said in words; 2 wrong usage; 75 not now, try again (a timeout, or another "
+    "process has the home); 78 bad configuration; 130 interrupted by Ctrl-C; 143 ended by SIGTERM.",
 )
 @click.option(
     "--home",
@@ -93,12 +96,12 @@ def berty(
 
     \b
     Examples:
-      berty demo                       see three devices meet and talk
-      berty init --name Ann            make an account on this device
-      berty contact link               print the link that others add you with
-      berty contact add LINK           ask somebody to be a contact
-      berty run                        take part: meet others and exchange
-      berty chat Bob                   talk
+      berty demo                 # see three devices meet and talk
+      berty init --name Ann      # make an account on this device
+      berty contact link         # print the link that others add you with
+      berty contact add 'LINK'   # ask somebody to be a contact
+      berty run                  # take part: meet others and exchange
+      berty chat Bob             # talk
     """
     ctx.obj = Settings(
         (home or default_home()).expanduser(), overrides, Passphrase(file=passphrase_file, descriptor=passphrase_fd)
@@ -107,14 +110,21 @@ def berty(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `berty`; errors become words on standard error and an exit code."""
-    sys.exit(run(arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a letter
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: list[str] | None = None) -> int:
+def _terminate(number: int, frame: object) -> None:
+    """Leave in good order: what is open is closed on the way."""
+    sys.exit(TERMINATED)
+
+
+def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
     try:
-        code: Any = berty.main(arguments, prog_name="berty", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _run(arguments)
     except click.exceptions.Exit as request:
         return request.exit_code
     except click.ClickException as error:
@@ -129,19 +139,41 @@ def run(arguments: list[str] | None = None) -> int:
         return _report(error)
 
 
+def _run(arguments: list[str]) -> int:
+    if instruction := os.environ.get(COMPLETION):
+        return _complete(instruction)
+    with berty.make_context("berty", list(arguments)) as context:
+        berty.invoke(context)
+    return 0
+
+
+def _complete(instruction: str) -> int:
+    from click.shell_completion import shell_complete  # noqa: PLC0415  only shells ask
+
+    return shell_complete(berty, {}, "berty", COMPLETION, instruction)
+
+
 def _report(error: Exception) -> int:
     """Say what happened; the traceback is for those who ask for it."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    if os.environ.get("BERTY_DEBUG") == "1":
+    debug = os.environ.get("BERTY_DEBUG") == "1"
+    if debug:
         import traceback  # noqa: PLC0415
 
         traceback.print_exception(error)
-    words = str(error) if isinstance(error, BertyError) else f"unexpected {type(error).__name__}: {error}"
-    click.echo("berty: " + "\n  ".join(safe_lines(words)), err=True)
-    if not isinstance(error, BertyError) and os.environ.get("BERTY_DEBUG") != "1":
+    click.echo("berty: " + "\n  ".join(safe_lines(_words(error))), err=True)
+    if not isinstance(error, BertyError | OSError) and not debug:
         click.echo("This is a fault of the program; BERTY_DEBUG=1 shows where it happened.", err=True)
     return _exit_code(error)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, BertyError):
+        return str(error)
+    if isinstance(error, OSError):  # the disk is full, a device is gone: the system's words say it best
+        return f"{error.filename or 'the system refuses'}: {error.strerror or error}"
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 def _exit_code(error: Exception) -> int:

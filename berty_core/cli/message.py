@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from ..errors import UserError
+from ..runtime.control_socket import NotInTime
 from .completion import complete_conversation
 from .output import hint, json_option, message_text, print_json
-from .reach import Reached, ask, reach
+from .reach import Reached, ask_who, reach
 from .settings import Settings
 
 MAX_TEXT = 560 * 1024  # bytes; no longer message reaches every member
@@ -22,11 +23,20 @@ DEFAULT_TIMEOUT = 30.0
 @click.argument("to", shell_complete=complete_conversation)
 @click.argument("text")
 @click.option("--wait", "state", type=click.Choice(["held", "acknowledged"]), help="End only when it is proven.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=DEFAULT_TIMEOUT, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for it.",
+)
 @json_option
 @click.pass_obj
 def send(settings: Settings, to: str, text: str, state: str | None, timeout: float, as_json: bool) -> None:
-    """Send TEXT to a contact or group (`-` reads it from standard input); prints the message's id once it is stored.
+    """Send TEXT to a contact or group.
+
+    `-` reads the text from standard input. The message's id is printed once it is stored.
 
     \b
     Its states, each shown only when proven: stored (on this disk), sent (handed to a live session), held (another
@@ -40,50 +50,49 @@ def send(settings: Settings, to: str, text: str, state: str | None, timeout: flo
     """
     text = _text(text)
     if state is None:
-        _send(settings, to, text, as_json)
-        return
-    with reach(settings, network=True) as node:
-        sent = node.call("send_text", to=to, text=text)
-        if not as_json:
-            click.echo(sent["id"])
-        view = node.call("wait", to=to, id=sent["id"], state=state, timeout=timeout)
-        print_json({**sent, **view}) if as_json else hint(_state_words(view))
+        _store(settings, to, text, as_json)
+    else:
+        _deliver(settings, to, text, state, timeout, as_json)
 
 
-def _send(settings: Settings, to: str, text: str, as_json: bool) -> None:
-    sent, travels = _store(settings, to, text)
+def _store(settings: Settings, to: str, text: str, as_json: bool) -> None:
+    sent, travels = ask_who(settings, "send_text", to=to, text=text)
     if as_json:
-        print_json({**sent, "state": "stored", "node_running": travels})
+        print_json({**sent, "state": "stored", "sent": [], "held": [], "acknowledged": []})
         return
     click.echo(sent["id"])
     if not travels:
         hint("Stored. It travels when the node runs: `berty run`, or once with `berty sync`.")
 
 
-def _store(settings: Settings, to: str, text: str) -> tuple[dict[str, Any], bool]:
-    sent = ask(settings, "send_text", to=to, text=text)
-    from ..runtime.control_socket import Connection  # noqa: PLC0415  a light module; named here for what it tells
-
-    running = Connection.open(settings.home)
-    if running is None:
-        return sent, False
-    with running:
-        return sent, running.has_network
+def _deliver(settings: Settings, to: str, text: str, state: str, timeout: float, as_json: bool) -> None:
+    with reach(settings, network=True) as node:
+        sent = node.call("send_text", to=to, text=text)
+        if not as_json:
+            click.echo(sent["id"])
+        try:
+            view = node.call("wait", to=to, id=sent["id"], state=state, timeout=timeout)
+        except NotInTime:
+            if as_json:  # it is stored all the same, and must not be sent again
+                print_json({**sent, **node.call("message_state", to=to, cid=sent["id"])})
+            raise
+        print_json({**sent, **view}) if as_json else hint(_state_words(view))
 
 
 def _text(text: str) -> str:
     if text == "-":
         data = sys.stdin.buffer.read(MAX_TEXT + 1)
-        text = _decoded(data.removesuffix(b"\n"))
+        text = decoded(data.removesuffix(b"\n"))
     if not text:
         raise UserError("there is nothing to send: the text is empty")
     size = len(text.encode(errors="surrogateescape"))
     if size > MAX_TEXT:
         raise UserError(f"this text is over the limit of {MAX_TEXT} bytes for a message: send it in parts")
-    return _decoded(text.encode(errors="surrogateescape"))
+    return decoded(text.encode(errors="surrogateescape"))
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """Bytes that are to be a message; UserError if they are no text."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -104,7 +113,9 @@ def _state_words(view: dict[str, Any]) -> str:
 @json_option
 @click.pass_obj
 def read(settings: Settings, to: str, last: int | None, keep_unread: bool, as_json: bool) -> None:
-    """Print the messages of a conversation in the log's order, which is alike on all devices.
+    """Print the messages of a conversation.
+
+    They come in the log's order, which is alike on all devices.
 
     \b
     Examples:
@@ -117,8 +128,11 @@ def read(settings: Settings, to: str, last: int | None, keep_unread: bool, as_js
         if as_json:
             print_json(list(found))
             return
-        for message in found:
+        shown = 0
+        for shown, message in enumerate(found, 1):  # noqa: B007  counted to the end
             click.echo(message_text(message))
+        if not shown:
+            hint("There are no messages yet.")
 
 
 def _texts(node: Reached, to: str, last: int, mark: bool) -> Iterator[dict[str, Any]]:
@@ -133,21 +147,24 @@ def _texts(node: Reached, to: str, last: int, mark: bool) -> Iterator[dict[str, 
 @json_option
 @click.pass_obj
 def tail(settings: Settings, to: str, last: int, after: int | None, as_json: bool) -> None:
-    """Print messages as they arrive, of one conversation or of all, until Ctrl-C.
+    """Print messages as they arrive, until Ctrl-C.
 
-    What belongs before messages that were here already is marked; `berty read` shows it in its place.
-    With --json each message is one line; its `number` counts arrivals, and --after goes on behind it.
+    Without TO, of all conversations. What belongs before messages that were here already is marked;
+    `berty read` shows it in its place. With --json each message is one line; its `number` counts arrivals,
+    and --after goes on behind it.
 
     \b
     Examples:
       berty tail Hikers
       berty tail --json | while read -r line; do …; done
     """
-    with reach(settings, network=True) as node:
+    if last and not to:
+        raise click.UsageError("--last needs a conversation: berty tail TO --last N")
+    with reach(settings, network=True, lasting=True) as node:
         start = node.call("last_arrival") if after is None else after
-        if last and to:
+        if last:
             for message in _texts(node, to, last, True):
-                _print_arrival(message, as_json, bool(to))
+                _print_arrival(message, as_json, single=True)
         for message in node.stream("arrivals", to=to, after=start, read=bool(to)):
             _print_arrival(message, as_json, bool(to))
 

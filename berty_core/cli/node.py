@@ -12,8 +12,8 @@ import click
 
 from ..errors import StoreLocked
 from ..runtime.control_socket import Connection, NotInTime
-from .output import clock, hint, json_option, print_contacts, print_groups, print_json, table
-from .reach import PATIENCE, ask, reach
+from .output import clock, counted, hint, json_option, print_contacts, print_json, table
+from .reach import PATIENCE, POLL, ask, check_free, reach
 from .settings import Settings
 from .text import safe
 
@@ -43,9 +43,9 @@ def set_up_log(verbose: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Say each decision: whom it meets, what it dials, and why.")
 @click.pass_obj
 def run(settings: Settings, verbose: bool) -> None:
-    """Take part: meet others and exchange, until Ctrl-C, SIGTERM or `berty stop`.
+    """Take part: meet others and exchange.
 
-    Other commands work meanwhile, in other terminals.
+    It ends with Ctrl-C, SIGTERM or `berty stop`. Other commands work meanwhile, in other terminals.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def _refuse_second(settings: Settings) -> None:
     if running is None:
         return
     with running:
-        if running.has_network:
+        if running.has_network and not running.is_brief:
             raise StoreLocked(
                 f"a node runs in {settings.home} already (process {running.greeting['pid']}): `berty stop`"
             )
@@ -95,7 +95,14 @@ async def _until_signal(node: Node) -> None:
 
 @click.command()
 @click.option("--until-idle/--whole-time", default=True, show_default=True, help="End when nothing changes any longer.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="End at the latest then.",
+)
 @json_option
 @click.pass_obj
 def sync(settings: Settings, until_idle: bool, timeout: float, as_json: bool) -> None:
@@ -113,8 +120,10 @@ def sync(settings: Settings, until_idle: bool, timeout: float, as_json: bool) ->
     if as_json:
         print_json(view)
     else:
-        met = f"Met {view['met']} device{'s' if view['met'] != 1 else ''}" if view["met"] else "Met nobody"
-        click.echo(f"{met}; {view['arrived']} new messages; {view['unsent']} of yours wait.")
+        met = f"Met {counted(view['met'], 'device')}" if view["met"] else "Met nobody"
+        click.echo(
+            f"{met}; {counted(view['arrived'], 'new message')}; {view['unsent']} of yours not held by others yet."
+        )
         _print_transport_faults(view["transports"])
     if until_idle and not view["idle"]:
         raise NotInTime(f"the exchange was not done after {timeout:g} s; what came is kept: try again")
@@ -125,7 +134,7 @@ def _print_transport_faults(transports: list[dict[str, Any]]) -> None:
         if transport["state"] != "active":
             hint(f"{safe(transport['name'])}: {transport['state']}{_reasons(transport)}")
     if not transports:
-        hint("There is no transport: pip install berty-mdns")
+        hint("There is no transport: install one, such as berty-mdns, or see `disabled` in berty.toml")
 
 
 def _reasons(transport: dict[str, Any]) -> str:
@@ -154,7 +163,7 @@ def status(settings: Settings, as_json: bool) -> None:
         print_contacts(view["contact_requests"])
     if view["groups"]:
         click.echo("Conversations:")
-        print_groups(view["groups"])
+        _print_logs(view["groups"])
     for group in view["groups"]:
         _print_gaps(group)
 
@@ -163,7 +172,7 @@ def _print_node(view: dict[str, Any]) -> None:
     account = view["account"]
     runs = f"runs (process {view['pid']})" if view["network"] else "does not run: `berty run` starts it"
     rows = [
-        ["account", f"{safe(account['name'])}, {len(account['devices'])} device(s), id {account['id'][:12]}"],
+        ["account", f"{safe(account['name'])}, {counted(len(account['devices']), 'device')}, id {account['id'][:12]}"],
         ["home", safe(view["home"])],
         ["key", view["key"]["words"]],
         ["profile", f"{view['profile']} (devices with another profile are not met)"],
@@ -172,9 +181,10 @@ def _print_node(view: dict[str, Any]) -> None:
     ]
     rows += [["transport", f"{t['name']}: {t['state']}{_reasons(t)}"] for t in view["transports"]]
     if view["network"] and not view["transports"]:
-        rows.append(["transport", "none: pip install berty-mdns"])
+        rows.append(["transport", "none: install one, such as berty-mdns, or see `disabled` in berty.toml"])
     rows += [["not used", f"{safe(p['name'])}: {safe(p['reason'])}"] for p in view["plugins_not_used"]]
-    rows += [["notice", safe(notice)] for notice in view["notices"]]
+    if view["network"]:  # a short command has said its own already
+        rows += [["notice", safe(notice)] for notice in view["notices"]]
     table(rows)
 
 
@@ -185,11 +195,28 @@ def _print_peers(view: dict[str, Any]) -> None:
     table(
         [
             f"  {safe(peer['name']) or 'somebody'}",
-            f"over {peer['transport']}",
+            f"{'dialled' if peer['dialled_by_us'] else 'dialled us'} over {safe(peer['transport'])}",
+            safe(peer["address"]),
             f"since {clock(peer['since'])}",
             ", ".join(safe(group["name"]) for group in peer["groups"]),
         ]
         for peer in view["peers"]
+    )
+
+
+def _print_logs(groups: list[dict[str, Any]]) -> None:
+    """How far each conversation is."""
+    table(
+        [
+            f"  {safe(group['name'])}",
+            group["kind"],
+            counted(group["members"], "member"),
+            counted(group["entries"], "entry", "entries"),
+            counted(group["heads"], "head"),
+            f"{group['unread']} unread",
+            f"{group['unsent']} unsent",
+        ]
+        for group in groups
     )
 
 
@@ -202,10 +229,17 @@ def _print_gaps(group: dict[str, Any]) -> None:
 
 
 @click.command()
-@click.option("--timeout", type=click.FloatRange(min=0), default=PATIENCE, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for its end.",
+)
 @click.pass_obj
 def stop(settings: Settings, timeout: float) -> None:
-    """End the node that runs in this home, and wait until it has.
+    """End the node that runs in this home.
 
     \b
     Example:
@@ -218,9 +252,17 @@ def stop(settings: Settings, timeout: float) -> None:
     with running:
         running.call("stop")
     deadline = time.monotonic() + timeout
-    while (still := Connection.open(settings.home)) is not None:
-        still.close()
+    while not _has_ended(settings):
         if time.monotonic() >= deadline:
             raise NotInTime(f"the node still runs after {timeout:g} s (process {running.greeting['pid']})")
-        time.sleep(0.05)  # its socket goes when it has ended; nobody is left to tell us
+        time.sleep(POLL)  # nobody is left to tell us
     click.echo("The node has ended.")
+
+
+def _has_ended(settings: Settings) -> bool:
+    """Whether the home is closed: its files may be copied now."""
+    try:
+        check_free(settings)
+    except StoreLocked:
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -25,6 +26,16 @@ def json_option(command: F) -> F:
 def print_json(value: Any) -> None:
     """Print a value on one line, in ASCII: no control character of anybody reaches the terminal."""
     click.echo(json.dumps(value))
+
+
+def print_list(values: list[Any], as_json: bool, show: Callable[[list[Any]], None], none: str) -> None:
+    """Print a list for programs or for people; an empty one says what to do."""
+    if as_json:
+        print_json(values)
+    elif values:
+        show(values)
+    else:
+        hint(none)
 
 
 def hint(words: str) -> None:
@@ -61,14 +72,20 @@ def message_text(message: dict[str, Any], *, conversation: bool = False) -> str:
     late = " (belongs earlier)" if message.get("late") else ""
     odd = " (by a wrong clock)" if message.get("sent_implausible") else ""
     prefix = f"{clock(message['sent'] or message['received'])}{odd}{late} {where}{safe(message['sender'])}{state}: "
-    if message["kind"] == "invitation":
-        join = f"`berty group join {message['id']}`"
-        return message_lines(prefix, f"invites you to a group: {join}" if not message["mine"] else message["text"])
-    return message_lines(prefix, message["text"])
+    return message_lines(prefix, _invitation(message) if message["kind"] == "invitation" else message["text"])
+
+
+def _invitation(message: dict[str, Any]) -> str:
+    """What an invitation says; its link is a secret, and is in the JSON only."""
+    if not message["invited_to"]:
+        return "(an invitation that cannot be used)"
+    if message["mine"]:
+        return f"(an invitation to the group {message['invited_to']})"
+    return f"(invites you to the group {message['invited_to']}: `berty group join {message['id']}`)"
 
 
 def print_contacts(contacts: list[dict[str, Any]]) -> None:
-    """A line for each contact."""
+    """A line for each contact, and what to do with those who ask."""
     words = {
         "to_request": "asked, not reached yet",
         "received": "asks you",
@@ -87,6 +104,21 @@ def print_contacts(contacts: list[dict[str, Any]]) -> None:
         ]
         for view in contacts
     )
+    for view in contacts:
+        if view["state"] == "received":
+            name = typed_name(view)
+            hint(f"`berty contact accept {name}` or `berty contact discard {name}`")
+
+
+def counted(number: int, what: str, several: str = "") -> str:
+    """A number of things, in words."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
+
+
+def typed_name(view: dict[str, Any]) -> str:
+    """How one would name a contact or group in a shell: by its id, where its name cannot be typed."""
+    name: str = view["name"]
+    return safe(shlex.quote(name)) if name.isprintable() and not name.startswith("-") else view["id"][:SHORT_ID]
 
 
 def _calls_itself(view: dict[str, Any]) -> str:
@@ -100,10 +132,11 @@ def print_groups(groups: list[dict[str, Any]]) -> None:
         [
             safe(view["name"]),
             view["kind"],
-            f"{view['members']} member{'s' if view['members'] != 1 else ''}",
+            counted(view["members"], "member"),
             f"{view['unread']} unread" if view["unread"] else "",
             f"{view['unsent']} unsent" if view["unsent"] else "",
             view["id"][:SHORT_ID],
+            _calls_itself(view),
         ]
         for view in groups
     )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import StoreLocked
 from ..runtime.control_socket import Connection, NodeEnded
+from .output import hint
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from anyio import CancelScope, Event
+    from anyio.abc import TaskStatus
     from anyio.from_thread import BlockingPortal
 
     from ..runtime.node import Node
@@ -36,16 +40,22 @@ class Reached(Protocol):
 
 
 @contextmanager
-def reach(settings: Settings, *, network: bool = False) -> Iterator[Reached]:
-    """Reach a node; `network` wants one that meets others. Waits for a short command that has the home. StoreLocked."""
+def reach(settings: Settings, *, network: bool = False, lasting: bool = False) -> Iterator[Reached]:
+    """Reach a node; `network` wants one that meets others, `lasting` has it for as long as a person likes.
+
+    Waits for a short command that has the home. StoreLocked.
+    """
     deadline = time.monotonic() + PATIENCE
-    while (found := _try_to_reach(settings, network, time.monotonic() >= deadline)) is None:
+    own = partial(own_node, settings, network=network, lasting=lasting)
+    while (found := _try_to_reach(settings, network, own, time.monotonic() >= deadline)) is None:
         time.sleep(POLL)  # a lock tells nobody that it is free
     with found as reached:
         yield reached
 
 
-def _try_to_reach(settings: Settings, network: bool, last: bool) -> Any:
+def _try_to_reach(
+    settings: Settings, network: bool, own_node: Callable[[], AbstractContextManager[Reached]], last: bool
+) -> Any:
     connection = Connection.open(settings.home)
     if connection is not None and (connection.has_network or not network):
         return connection
@@ -54,9 +64,9 @@ def _try_to_reach(settings: Settings, network: bool, last: bool) -> Any:
         if last:
             raise StoreLocked("another command is at work in this home and does not end; try again")
         return None
-    own = own_node(settings, network=network)
+    own = own_node()
     try:
-        _check_free(settings)
+        check_free(settings)
         return _Entered(own, own.__enter__())
     except StoreLocked:
         if last:
@@ -64,7 +74,7 @@ def _try_to_reach(settings: Settings, network: bool, last: bool) -> Any:
         return None
 
 
-def _check_free(settings: Settings) -> None:
+def check_free(settings: Settings) -> None:
     """See that nobody has the home before anybody is asked for a passphrase. StoreLocked."""
     from ..runtime.home import exists  # noqa: PLC0415  slow; not needed as a client
     from ..runtime.lock import home_lock  # noqa: PLC0415
@@ -89,18 +99,23 @@ class _Entered:
 
 def ask(settings: Settings, method: str, **params: Any) -> Any:
     """Call one method of whichever node can be reached; again if it ended before it took the request."""
+    return ask_who(settings, method, **params)[0]
+
+
+def ask_who(settings: Settings, method: str, **params: Any) -> tuple[Any, bool]:
+    """The same, and whether the node that answered meets others."""
     deadline = time.monotonic() + PATIENCE
     while True:
         with reach(settings) as node:
             try:
-                return node.call(method, **params)
+                return node.call(method, **params), node.has_network
             except NodeEnded as error:
                 if not error.untouched or time.monotonic() >= deadline:
                     raise
 
 
 @contextmanager
-def own_node(settings: Settings, *, network: bool) -> Iterator[Reached]:
+def own_node(settings: Settings, *, network: bool, lasting: bool) -> Iterator[Reached]:
     """Open the home in this process, on a thread of its own, so that the command itself may block."""
     from anyio.from_thread import start_blocking_portal  # noqa: PLC0415  slow; not needed as a client
 
@@ -111,14 +126,29 @@ def own_node(settings: Settings, *, network: bool) -> Iterator[Reached]:
     if (settings.home / SALT_FILE).exists():
         words = settings.passphrase.read("Passphrase of this home")
         passphrase = lambda: words  # noqa: E731
-    config = settings.config()
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(
-            Node.open(settings.home, network=network, config=config, passphrase=passphrase)
-        ) as node,
-    ):
-        yield OwnNode(portal, node)
+    opening = partial(Node.open, settings.home, network=network, config=settings.config(), passphrase=passphrase)
+    with start_blocking_portal() as portal:
+        running, (node, leave) = portal.start_task(_hold, opening)
+        node.is_brief = not lasting
+        for notice in node.notices:
+            hint(f"Notice: {notice}")
+        try:
+            yield OwnNode(portal, node)
+        finally:
+            portal.call(leave.set)
+            running.result()
+
+
+async def _hold(
+    opening: Callable[[], AbstractAsyncContextManager[Node]], *, task_status: TaskStatus[tuple[Node, Event]]
+) -> None:
+    """Have a node open until its user leaves, or another process ends it."""
+    from anyio import Event  # noqa: PLC0415  slow; not needed as a client
+
+    leave = Event()
+    async with opening() as node:
+        task_status.started((node, leave))
+        await leave.wait()
 
 
 class OwnNode:
@@ -127,13 +157,38 @@ class OwnNode:
     def __init__(self, portal: BlockingPortal, node: Node) -> None:
         from ..runtime.methods import Methods  # noqa: PLC0415  slow; not needed as a client
 
-        self._portal = portal
+        self._portal, self._node = portal, node
         self._methods = Methods(node)
+        self._at_work: set[CancelScope] = set()
         self.has_network = node.connectivity is not None
+        portal.start_task_soon(self._end)
+
+    async def _end(self) -> None:
+        """Another process may end the node: whoever waits for it here is let go."""
+        await self._node.ended.wait()
+        for scope in self._at_work:
+            scope.cancel()
+
+    @contextmanager
+    def _while_it_runs(self) -> Iterator[None]:
+        from anyio import CancelScope  # noqa: PLC0415  slow; not needed as a client
+
+        with CancelScope() as scope:
+            self._at_work.add(scope)
+            try:
+                yield
+            finally:
+                self._at_work.discard(scope)
+        if scope.cancelled_caught or self._node.ended.is_set():
+            raise NodeEnded("the node has ended", untouched=False)
 
     def call(self, method: str, **params: Any) -> Any:
         """Call a method and return its result."""
-        return self._portal.call(self._methods.call, method, params)
+        return self._portal.call(self._call, method, params)
+
+    async def _call(self, method: str, params: dict[str, Any]) -> Any:
+        with self._while_it_runs():
+            return await self._methods.call(method, params)
 
     def stream(self, method: str, **params: Any) -> Iterator[Any]:
         """Call a method that answers again and again."""
@@ -149,8 +204,9 @@ class OwnNode:
 
     async def _pump(self, events: queue.Queue[tuple[bool, Any]], method: str, params: dict[str, Any]) -> None:
         try:
-            async for event in self._methods.stream(method, params):
-                events.put((True, event))
+            with self._while_it_runs():
+                async for event in self._methods.stream(method, params):
+                    events.put((True, event))
         except Exception as error:
             events.put((False, error))  # raised where the events are read
         else:

@@ -27,20 +27,23 @@ class Passphrase:
     file: Path | None = None
     descriptor: int | None = None
     prompt: bool = False
+    known: str = attrs.field(default="", repr=False)  # it was read already
 
     @property
     def is_given(self) -> bool:
         """Whether a person named a source."""
-        return self.prompt or self.file is not None or self.descriptor is not None
+        return bool(self.known) or self.prompt or self.file is not None or self.descriptor is not None
 
     def read(self, question: str = "Passphrase", *, confirm: bool = False) -> str:
         """Read it from its source, at last from the terminal; UserError."""
+        if self.known:
+            return self.known
         if self.file is not None:
             return _from_file(self.file)
         if self.descriptor is not None:
             return _from_descriptor(self.descriptor)
         if not sys.stdin.isatty():
-            raise UserError("a passphrase is needed, and there is no terminal to ask for it: give --passphrase-file")
+            raise UserError(f"{question}: there is no terminal to ask for it; give --passphrase-file")
         answer: str = click.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True)
         return answer
 

@@ -46,19 +46,19 @@ TRANSITIONS: dict[Action, dict[State, EventType]] = {
 }
 
 _WORDS = {
-    State.UNDEFINED: "is not known",
-    State.TO_REQUEST: "has not been reached with your request yet",
+    State.UNDEFINED: "is not known: a link makes them known",
+    State.TO_REQUEST: "has not been reached with your request yet: it goes out when you meet",
     State.RECEIVED: "has asked you already: accept or discard the request",
     State.ADDED: "is a contact already",
-    State.REMOVED: "is no contact",
-    State.DISCARDED: "was discarded",
-    State.BLOCKED: "is blocked",
+    State.REMOVED: "is no contact any longer: ask again with their link",
+    State.DISCARDED: "was discarded: ask them with their link",
+    State.BLOCKED: "is blocked: unblock them first",
 }
 
 
-def event_for(action: Action, state: State) -> EventType:
-    """The event that an action writes; UserError in words where the state does not allow it."""
+def event_for(action: Action, state: State, name: str = "somebody") -> EventType:
+    """The event that an action on a contact writes; UserError in words where the state does not allow it."""
     event = TRANSITIONS[action].get(state)
     if event is None:
-        raise UserError(f"cannot {action.value} this contact: it {_WORDS[state]}")
+        raise UserError(f"cannot {action.value} {name}, who {_WORDS[state]}")
     return event

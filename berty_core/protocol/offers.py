@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import attrs
 
@@ -83,16 +84,22 @@ class GroupOffers:
         self._shared: dict[GroupId, _Shared] = {}
         self._by_peer_tag: dict[bytes, GroupId] = {}
         self._peer_tags: dict[bytes, None] = {}
+        self._tags_shown = 0
         self._frames: list[bytes] = []
         self._events: list[OfferEvent] = []
 
     def offer(self, groups: Iterable[tuple[Group, PrivateKey]]) -> None:
-        """Show these groups (with our device key in each), among random tags; those that were shown are left out."""
-        new = [self._add(group, device) for group, device in groups if group.id not in self._shared]
+        """Show these groups (with our device key in each), among random tags; those that were shown are left out.
+
+        So are those for which the peer has no room: it takes `MAX_TAGS` in a session, random ones included.
+        """
+        unseen = (pair for pair in groups if pair[0].id not in self._shared)
+        new = [self._add(group, device) for group, device in islice(unseen, MAX_TAGS - self._tags_shown)]
         if not new:
             return
         tags = [shared.own_tag for shared in new]
         tags += [self._entropy(TAG_LENGTH) for _ in range(-len(tags) % PADDING)]
+        self._tags_shown += len(tags)
         self._send(offer=pb.Offer(tags=b"".join(sorted(tags))))  # sorted: real and random ones mix
         for shared in new:
             shared.offered = True

@@ -10,8 +10,9 @@ generalized birthday attack costs more than 2^100, so chosen CIDs cannot make tw
 from __future__ import annotations
 
 import hashlib
+from bisect import insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -21,11 +22,13 @@ from .log import Position
 
 LEAF = 32
 SUM_LENGTH = 512
-FINGERPRINT_LENGTH = 20
+FINGERPRINT_LENGTH = 32
 MAX_PATH = 1 + 8 + 64
 DIGITS = "0123456789abcdef"
 _MODULUS_MASK = (1 << SUM_LENGTH * 8) - 1
 _CACHED_NODES = 2048
+_COUNT_LENGTH = 8
+_CHILD_LENGTH = _COUNT_LENGTH + FINGERPRINT_LENGTH
 
 
 def path_of(position: Position) -> str:
@@ -69,13 +72,46 @@ EMPTY = Summary(0, bytes(FINGERPRINT_LENGTH))
 
 
 @attrs.define
-class _Node:
-    """A leaf holds its paths in order; an inner node holds count, sum and which children exist."""
+class _Leaf:
+    """Up to `LEAF` positions, by their paths in order; their sum is made once it is asked for."""
 
-    paths: list[str] | None
-    count: int = 0
-    total: int = 0
-    children: int = 0
+    paths: list[str]
+    total: int | None = None
+
+    def add(self, path: str, share: int) -> None:
+        if self.total is not None:
+            self.total += share
+        insort(self.paths, path)
+
+    def summary(self) -> Summary:
+        if self.total is None:
+            self.total = sum(map(element_hash, self.paths))
+        return _summary(len(self.paths), self.total)
+
+    def encode(self) -> bytes:
+        return b"\0" + b"".join(position_of(path).pack() for path in self.paths)
+
+
+@attrs.define
+class _Inner:
+    """The sum of all that lies below, and a summary of each child, so that comparing reads none of the children."""
+
+    total: int
+    children: dict[str, Summary]
+
+    def summary(self) -> Summary:
+        return _summary(sum(child.count for child in self.children.values()), self.total)
+
+    def encode(self) -> bytes:
+        present = sum(1 << int(digit, 16) for digit in self.children)
+        parts = [b"\1", present.to_bytes(2, "big"), (self.total & _MODULUS_MASK).to_bytes(SUM_LENGTH, "big")]
+        for digit in sorted(self.children):
+            child = self.children[digit]
+            parts += (child.count.to_bytes(_COUNT_LENGTH, "big"), child.fingerprint)
+        return b"".join(parts)
+
+
+_Node = _Leaf | _Inner
 
 
 class RangeIndex:
@@ -95,105 +131,116 @@ class RangeIndex:
         changed: dict[str, _Node] = {}
         for position in positions:
             self._insert(path_of(position), changed)
-        for path, node in changed.items():
-            self._put(path, _encode(path, node))
+        for path in sorted(changed, key=len, reverse=True):  # children first: their parents hold their summaries
+            node = changed[path]
+            if path:
+                parent = changed[path[:-1]]
+                assert isinstance(parent, _Inner)  # noqa: S101  what has a child is split
+                parent.children[path[-1]] = node.summary()
+            self._put(path, node.encode())
             self._remember(path, node)  # the cache may hold what it read from the store meanwhile
 
     def _insert(self, path: str, changed: dict[str, _Node]) -> None:
-        prefix, share = "", element_hash(path)
-        while True:
-            # what changed is looked up first: the cache may have dropped it, and the store does not have it yet
-            node = changed.get(prefix) or self._node(prefix) or self._remember(prefix, _Node([]))
+        share, prefix = element_hash(path), ""
+        # what changed is looked up first: the cache may have dropped it, and the store does not have it yet
+        node = changed.get("") or self._node("") or _Leaf([])
+        while isinstance(node, _Inner):
             changed[prefix] = node
-            if node.paths is not None:
-                node.paths.append(path)
-                node.paths.sort()
-                if len(node.paths) > LEAF:
-                    self._split(prefix, node, changed)
-                return
-            node.count += 1
-            node.total = (node.total + share) & _MODULUS_MASK
-            node.children |= 1 << int(path[len(prefix)], 16)
-            prefix = path[: len(prefix) + 1]
+            node.total += share
+            digit = path[len(prefix)]
+            prefix += digit
+            known = changed.get(prefix)
+            node = known or (self._node(prefix) if digit in node.children else None) or _Leaf([])
+        changed[prefix] = node
+        node.add(path, share)
+        if len(node.paths) > LEAF:
+            self._split(prefix, node.paths, changed)
 
-    def _split(self, prefix: str, node: _Node, changed: dict[str, _Node]) -> None:
+    def _split(self, prefix: str, paths: list[str], changed: dict[str, _Node]) -> None:
         """Turn a full leaf into an inner node with leaves below it."""
-        paths = node.paths or []
-        node.paths, node.count = None, len(paths)
-        node.total = sum(map(element_hash, paths)) & _MODULUS_MASK
+        leaves: dict[str, _Leaf] = {}
         for path in paths:
-            child = path[: len(prefix) + 1]
-            if child not in changed:
-                node.children |= 1 << int(child[-1], 16)
-                changed[child] = self._remember(child, _Node([]))
-            leaf = changed[child].paths
-            assert leaf is not None  # noqa: S101  a split makes leaves only
-            leaf.append(path)
-        for child in {path[: len(prefix) + 1] for path in paths}:
-            if len(changed[child].paths or ()) > LEAF:
-                self._split(child, changed[child], changed)
+            leaves.setdefault(path[: len(prefix) + 1], _Leaf([], 0)).add(path, element_hash(path))
+        changed[prefix] = _Inner(sum(leaf.total or 0 for leaf in leaves.values()), {})
+        for child, leaf in leaves.items():
+            changed[child] = leaf
+            if len(leaf.paths) > LEAF:
+                self._split(child, leaf.paths, changed)
 
     def summary(self, prefix: str = "") -> Summary:
         """Count and fingerprint of all positions whose path starts with `prefix`."""
-        node, paths = self._find(prefix)
-        if node is not None and node.paths is None:
-            return _summary(node.count, node.total)
-        return _summary(len(paths), sum(map(element_hash, paths)) & _MODULUS_MASK)
+        node = self._find(prefix[:-1])
+        if node is not None and not prefix:
+            return node.summary()
+        if isinstance(node, _Inner):
+            return node.children.get(prefix[-1], EMPTY)
+        return _summary_of(_below(node, prefix))
 
     def children(self, prefix: str) -> list[tuple[str, Summary]]:
         """The summaries of the non-empty children of a prefix, in order."""
-        found = ((prefix + digit, self.summary(prefix + digit)) for digit in self._digits(prefix))
-        return [(path, summary) for path, summary in found if summary.count]
+        node = self._find(prefix)
+        if isinstance(node, _Inner):
+            return [(prefix + digit, node.children[digit]) for digit in sorted(node.children)]
+        found: dict[str, list[str]] = {}
+        for path in _below(node, prefix):
+            if len(path) > len(prefix):
+                found.setdefault(path[: len(prefix) + 1], []).append(path)
+        return [(child, _summary_of(paths)) for child, paths in found.items()]
 
     def descend(self, prefix: str) -> str:
         """The longest prefix below which all of this prefix's positions lie, while it is an inner node."""
-        while True:
-            digits = self._digits(prefix)
-            if len(digits) != 1 or self.summary(prefix).count <= LEAF:
-                return prefix
-            prefix += digits[0]
+        while isinstance(node := self._find(prefix), _Inner) and len(node.children) == 1:
+            prefix += next(iter(node.children))
+        return prefix
 
-    def _digits(self, prefix: str) -> str:
-        node, paths = self._find(prefix)
-        if node is not None and node.paths is None:
-            return "".join(digit for number, digit in enumerate(DIGITS) if node.children >> number & 1)
-        return "".join(sorted({path[len(prefix)] for path in paths if len(path) > len(prefix)}))
+    def outside(self, within: str, ranges: Sequence[str]) -> Iterator[str]:
+        """Prefixes that cover what is below `within` and in none of `ranges` (prefixes that start with `within`)."""
+        ranges = [path for path in ranges if path.startswith(within)]
+        if within in ranges:
+            return
+        if not ranges:
+            yield within
+            return
+        node = self._find(within)
+        if isinstance(node, _Inner):
+            for digit in sorted(node.children):
+                yield from self.outside(within + digit, ranges)
+        else:
+            yield from (path for path in _below(node, within) if not path.startswith(tuple(ranges)))
 
     def paths(self, prefix: str = "", *, reverse: bool = False) -> Iterator[str]:
         """All whole paths below a prefix, in order or against it."""
-        node, paths = self._find(prefix)
-        if node is None or node.paths is not None:
-            yield from reversed(paths) if reverse else list(paths)
-            return
-        digits = self._digits(prefix)
-        for digit in reversed(digits) if reverse else digits:
-            yield from self.paths(prefix + digit, reverse=reverse)
+        node = self._find(prefix)
+        if isinstance(node, _Inner):
+            for digit in sorted(node.children, reverse=reverse):
+                yield from self.paths(prefix + digit, reverse=reverse)
+        else:
+            yield from sorted(_below(node, prefix), reverse=reverse)
 
     def count_between(self, start: Position, stop: Position) -> int:
         """How many positions lie in start <= position < stop."""
-        return self._count_below(path_of(stop)) - self._count_below(path_of(start))
+        return max(0, self._count_below(path_of(stop)) - self._count_below(path_of(start)))
 
     def _count_below(self, path: str) -> int:
         count = 0
         for depth, own in enumerate(path):
-            node, paths = self._find(path[:depth])
-            if node is None or node.paths is not None:
-                return count + sum(1 for other in paths if other < path)
-            count += sum(
-                self.summary(path[:depth] + digit).count for digit in self._digits(path[:depth]) if digit < own
-            )
+            node = self._find(path[:depth])
+            if not isinstance(node, _Inner):
+                return count + sum(other < path for other in _below(node, path[:depth]))
+            count += sum(child.count for digit, child in node.children.items() if digit < own)
         return count
 
-    def _find(self, prefix: str) -> tuple[_Node | None, list[str]]:
-        """The node at a prefix, or the positions below it that a leaf further up holds."""
-        node = self._node(prefix)
-        if node is not None:
-            return node, node.paths or []
-        for length in range(len(prefix) - 1, -1, -1):
-            leaf = self._node(prefix[:length])
-            if leaf is not None:
-                return None, [path for path in leaf.paths or () if path.startswith(prefix)]
-        return None, []
+    def _find(self, prefix: str) -> _Node | None:
+        """The node at a prefix, or the leaf further up that holds what lies below it; None if nothing does.
+
+        It goes down from the root, so that it reads no more nodes than there are, however long the prefix is.
+        """
+        node = self._node("")
+        for depth, digit in enumerate(prefix):
+            if not isinstance(node, _Inner):
+                return node
+            node = self._node(prefix[: depth + 1]) if digit in node.children else None
+        return node
 
     def _node(self, prefix: str) -> _Node | None:
         node = self._cache.get(prefix)
@@ -201,7 +248,7 @@ class RangeIndex:
             self._cache.move_to_end(prefix)
             return node
         data = self._get(prefix)
-        return None if data is None else self._remember(prefix, _decode(prefix, data))
+        return None if data is None else self._remember(prefix, _decode(data))
 
     def _remember(self, prefix: str, node: _Node) -> _Node:
         self._cache[prefix] = node
@@ -210,31 +257,30 @@ class RangeIndex:
         return node
 
 
+def _below(node: _Node | None, prefix: str) -> list[str]:
+    """Those of a leaf's paths that start with a prefix."""
+    return [path for path in node.paths if path.startswith(prefix)] if isinstance(node, _Leaf) else []
+
+
+def _summary_of(paths: list[str]) -> Summary:
+    return _summary(len(paths), sum(map(element_hash, paths)))
+
+
 def _summary(count: int, total: int) -> Summary:
     if not count:
         return EMPTY
-    data = count.to_bytes(8, "big") + total.to_bytes(SUM_LENGTH, "big")
-    return Summary(count, hashlib.sha256(data).digest()[:FINGERPRINT_LENGTH])
+    data = count.to_bytes(_COUNT_LENGTH, "big") + (total & _MODULUS_MASK).to_bytes(SUM_LENGTH, "big")
+    return Summary(count, hashlib.sha256(data).digest())
 
 
-def _encode(prefix: str, node: _Node) -> bytes:
-    if node.paths is None:
-        return (
-            b"\1"
-            + node.children.to_bytes(2, "big")
-            + node.count.to_bytes(8, "big")
-            + node.total.to_bytes(SUM_LENGTH, "big")
-        )
-    return b"\0" + b"".join(position_of(path).pack() for path in node.paths)
-
-
-def _decode(prefix: str, data: bytes) -> _Node:
-    if data[0] == 1:
-        return _Node(
-            None,
-            int.from_bytes(data[3:11], "big"),
-            int.from_bytes(data[11:], "big"),
-            int.from_bytes(data[1:3], "big"),
-        )
-    packed = data[1:]
-    return _Node([path_of(Position.unpack(packed[i : i + 36])) for i in range(0, len(packed), 36)])
+def _decode(data: bytes) -> _Node:
+    if data[0] == 0:
+        packed = data[1:]
+        return _Leaf([path_of(Position.unpack(packed[i : i + 36])) for i in range(0, len(packed), 36)])
+    present, start = int.from_bytes(data[1:3], "big"), 3 + SUM_LENGTH
+    children = {}
+    for digit in (digit for number, digit in enumerate(DIGITS) if present >> number & 1):
+        count = int.from_bytes(data[start : start + _COUNT_LENGTH], "big")
+        children[digit] = Summary(count, data[start + _COUNT_LENGTH : start + _CHILD_LENGTH])
+        start += _CHILD_LENGTH
+    return _Inner(int.from_bytes(data[3 : 3 + SUM_LENGTH], "big"), children)

@@ -15,6 +15,7 @@ import attrs
 from ..codec.frames import FrameReader, encode_frame
 from ..codec.pb import session_pb2 as pb
 from ..codec.protobuf import parse
+from ..crypto.kdf import hkdf_sha256
 from ..crypto.keys import Secret
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .noise import NoiseHandshake, NoiseMessages, NoiseTransport, encode_message
@@ -25,6 +26,7 @@ from .yamux import (
     StreamOpened,
     StreamReset,
     Yamux,
+    YamuxLimits,
 )
 
 MAGIC = 0xBE  # the first byte of a link: multistream-select begins with 0x13, garbage rarely with this
@@ -35,6 +37,8 @@ HANDSHAKE_TIMEOUT = 10.0
 MAX_HANDSHAKE_MESSAGE = 1024
 MAX_HEADER = 256
 CAPABILITIES = ("entries",)
+MAX_STREAMS = 1024  # of each side; there is one for each group that both have
+_LIMITS = YamuxLimits(incoming=MAX_STREAMS, outgoing=MAX_STREAMS, backlog=MAX_STREAMS)  # headers are read at once
 
 
 class SessionState(enum.Enum):
@@ -144,6 +148,7 @@ class Session:
         guard: ReplayGuard | None = None,
     ) -> None:
         self.initiator = initiator
+        self.profile = identity.profile
         self.state = SessionState.WAITING_FOR_TAG
         self._identity = identity
         self._ephemeral = ephemeral
@@ -235,7 +240,7 @@ class Session:
     # -- bytes ---------------------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> list[SessionEvent]:
-        """Take in bytes of the link; RemoteProtocolError means: close the link, sending nothing."""
+        """Take in bytes of the link; RemoteProtocolError means: close the link (in the handshake, in silence)."""
         try:
             return self._receive(data, now)
         except RemoteProtocolError:
@@ -261,10 +266,12 @@ class Session:
         return self._shake_hands(now)
 
     def _meet(self, opening: bytes) -> None:
-        secret = self._secret_for_tag(opening[1:]) if self._secret_for_tag and opening[0] == MAGIC else None
-        if secret is None:
-            raise RemoteProtocolError("a dialler that names nothing we show")
-        self._begin(opening[1:], secret)
+        if opening[0] != MAGIC:
+            raise RemoteProtocolError("not a private session")
+        tag = opening[1:]
+        secret = self._secret_for_tag(tag) if self._secret_for_tag else None
+        # a tag that is not shown fails where a wrong key does, so that nobody can try which tags were shown before
+        self._begin(tag, secret or hkdf_sha256(self._ephemeral, b"nothing is shown under this tag"))
 
     def _begin(self, tag: bytes, secret: Secret) -> None:
         self._noise = NoiseHandshake(
@@ -324,8 +331,7 @@ class Session:
         peer, handshake_hash = noise.remote_static, noise.handshake_hash
         sending, receiving = noise.split()
         self._channel = NoiseTransport(sending, receiving, self._messages.rest())
-        self._yamux = Yamux(self.initiator, now)
-        self._deadline = None
+        self._yamux = Yamux(self.initiator, now, _LIMITS)
         self._move(SessionState.OPEN)
         opened = Opened(
             peer, handshake_hash, tuple(greeting.capabilities[:32]), greeting.profile[:32], greeting.beacon_nonce[:8]
@@ -408,9 +414,9 @@ class Session:
 
     def timeout(self) -> float | None:
         """When `wake` wants to be called."""
-        if self._deadline is not None:
+        if self._yamux is None or self.state is SessionState.CLOSED:
             return self._deadline
-        return self._yamux.timeout() if self._yamux else None
+        return self._yamux.timeout()
 
     def wake(self, now: float) -> None:
         """Keep the session alive; RemoteProtocolError if the peer is silent for too long."""
@@ -418,8 +424,13 @@ class Session:
             self._out.clear()
             self._move(SessionState.CLOSED)
             raise RemoteProtocolError(f"no session within {HANDSHAKE_TIMEOUT:.0f} s")
-        if self._yamux is not None:
+        if self._yamux is None or self.state is SessionState.CLOSED:
+            return
+        try:
             self._yamux.wake(now)
+        except RemoteProtocolError:
+            self._move(SessionState.CLOSED)
+            raise
 
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
@@ -443,3 +454,5 @@ class Session:
         if state not in TRANSITIONS[self.state]:
             raise LocalProtocolError(f"a session that is {self.state.value} cannot become {state.value}")
         self.state = state
+        if state is not SessionState.HANDSHAKE:
+            self._deadline = None

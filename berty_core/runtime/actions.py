@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..codec.cid import Cid
@@ -42,6 +42,7 @@ from .group_replica import GroupReplica, OpenedMessage
 from .replica import Replica
 
 SHORTEST_ID = 6
+SHORTEST_CID = 12  # all begin alike
 MAX_ALIAS = 64
 _KINDS = {GroupKind.ACCOUNT: "account", GroupKind.CONTACT: "contact", GroupKind.MULTI_MEMBER: "group"}
 Json = dict[str, Any]
@@ -68,7 +69,7 @@ class Actions:
 
     def account_rename(self, name: str) -> Json:
         """Change the display name everywhere."""
-        self._replica.rename(_checked_name(name, "display name"))
+        self._replica.rename(checked_name(name, "display name"))
         return self.account_show()
 
     # -- own link ------------------------------------------------------------------------------
@@ -112,15 +113,16 @@ class Actions:
     def contact_add(self, link: str, passphrase: str = "", alias: str = "") -> Json:
         """Ask the owner of a link to become a contact."""
         parsed = _unsealed(parse_link(link.strip()), passphrase)
-        if not isinstance(parsed, ContactLink):
+        if isinstance(parsed, GroupLink):
             raise UserError("this is a link to a group: use `berty group join`")
+        if not isinstance(parsed, ContactLink):
+            raise UserError("this link names no person: ask for one that `berty contact link` prints")
         if parsed.account == self._replica.account_id:
             raise UserError("this is your own link: give it to somebody else")
-        state = self._state(parsed.account)
-        event = event_for(Action.SEND, state)
+        event = event_for(Action.SEND, self._state(parsed.account), self.alias(parsed.account))
         own = encode_contact_metadata(self._replica.own_name())
         encode_contact(ShareableContact(self._replica.account_id, bytes(32), own))  # refuses what would not arrive
-        self._set_alias(parsed.account, alias or parsed.display_name or parsed.account.hex()[:8], strict=bool(alias))
+        self._name(parsed.account, alias, parsed.display_name)
         if event is EventType.OUTGOING_ENQUEUED:
             metadata = encode_contact_metadata(parsed.display_name)
             contact = pb.ShareableContact(
@@ -134,7 +136,7 @@ class Actions:
 
     def contact_list(self) -> list[Json]:
         """All contacts and requests."""
-        return [self._contact_view(account) for account in self._replica.contacts()]
+        return sorted(map(self._contact_view, self._replica.contacts()), key=_by_name)
 
     def contact_accept(self, name: str) -> Json:
         """Accept a request."""
@@ -155,7 +157,7 @@ class Actions:
     def contact_rename(self, name: str, alias: str) -> Json:
         """Choose another local name for a contact."""
         account = self.find_contact(name)
-        self._set_alias(account, alias, strict=True)
+        self._set_alias(account, checked_name(alias, "name"), strict=True)
         return self._contact_view(account)
 
     def contact_verify(self, name: str) -> Json:
@@ -202,7 +204,8 @@ class Actions:
 
     def _change(self, name: str, action: Action, payload: type[Any]) -> Json:
         account = self.find_contact(name)
-        self._write(event_for(action, self._state(account)), payload, contact_pk=bytes(account))
+        event = event_for(action, self._state(account), self.alias(account))
+        self._write(event, payload, contact_pk=bytes(account))
         if action is Action.ACCEPT:
             self._enliven(account)
         return self._contact_view(account)
@@ -234,7 +237,7 @@ class Actions:
 
     def group_new(self, name: str) -> Json:
         """Make a group."""
-        name = _checked_name(name, "group name")
+        name = checked_name(name, "group name")
         self._check_free(name)
         group = self._replica.create_group(name)
         self._set_alias(group.group.id, name)
@@ -252,42 +255,55 @@ class Actions:
     def group_invitations(self) -> list[Json]:
         """Invitations from contacts to groups that we are not in."""
         found = []
-        for replica in self._replica.groups.values():
-            for (cid,), value in replica.registers.items("invitation"):
-                try:
-                    link = parse_link(value.decode(errors="replace"))
-                except RemoteProtocolError:
-                    continue
-                if isinstance(link, GroupLink) and link.group.id not in self._replica.groups:
-                    sender = self.alias(replica.contact) if replica.contact else ""
-                    found.append(
-                        {"id": str(Cid(cid)), "name": link.display_name, "from": sender, "link": value.decode()}
-                    )
+        for cid, sender, text in self._invitations():
+            try:
+                link = parse_link(text)
+            except RemoteProtocolError:
+                continue
+            if isinstance(link, GroupLink) and link.group.id not in self._replica.groups:
+                found.append({"id": cid, "name": link.display_name, "from": sender, "link": text})
         return found
+
+    def _invitations(self) -> Iterator[tuple[str, str, str]]:
+        """(id, sender, link) of all that came, also of those that cannot be used."""
+        for replica in self._replica.groups.values():
+            sender = self.alias(replica.contact) if replica.contact else ""
+            for (cid,), value in replica.registers.items("invitation"):
+                yield str(Cid(cid)), sender, value.decode(errors="replace")
 
     def group_join(self, link: str, passphrase: str = "", alias: str = "") -> Json:
         """Join the group of a link, or of an invitation by its id or name."""
         parsed = _unsealed(parse_link(self._invitation_link(link.strip())), passphrase)
-        if not isinstance(parsed, GroupLink):
+        if isinstance(parsed, ContactLink):
             raise UserError("this is a link to a person: use `berty contact add`")
+        if not isinstance(parsed, GroupLink):
+            raise UserError("this link names no group: ask for one that `berty group invite` prints")
+        if known := self._replica.groups.get(parsed.group.id):
+            raise UserError(f"you are in this group already: it is {self.conversation_name(known)!r} here")
         group = self._replica.join_group(parsed.group)
-        self._set_alias(parsed.group.id, alias or parsed.display_name or parsed.group.id.hex()[:8], strict=bool(alias))
+        self._name(parsed.group.id, alias, parsed.display_name)
         return self._group_view(group)
 
     def _invitation_link(self, text: str) -> str:
-        matches = [
-            found
-            for found in self.group_invitations()
-            if text and (found["id"].startswith(text) or found["name"] == text)
-        ]
-        if len({found["link"] for found in matches}) > 1:
-            raise AmbiguousName(f"{text!r} names several invitations: {', '.join(found['id'] for found in matches)}")
-        return str(matches[0]["link"]) if matches else text
+        if "://" in text:
+            return text
+        named = [(found["id"], found["link"]) for found in self.group_invitations() if found["name"] == text]
+        by_id = [(cid, link) for cid, _, link in self._invitations() if cid.startswith(text)]
+        matches = named or (by_id if len(text) >= SHORTEST_CID else [])
+        if len({link for _, link in matches}) > 1:
+            raise AmbiguousName(
+                f"{text!r} names several invitations: {', '.join(cid for cid, _ in matches)}; use an id"
+            )
+        if matches:
+            return matches[0][1]
+        if any(group["name"] == text for group in self.group_list()):
+            raise UserError(f"you are in {text!r} already")
+        raise UserError(f"{text!r} is no link, and no invitation of this name has come: see `berty group invitations`")
 
     def group_list(self) -> list[Json]:
         """All groups, those with contacts among them."""
         groups = [group for group in self._replica.groups.values() if group.group.kind is not GroupKind.ACCOUNT]
-        return [self._group_view(group) for group in groups]
+        return sorted(map(self._group_view, groups), key=_by_name)
 
     def group_show(self, name: str) -> Json:
         """A group with its members."""
@@ -313,7 +329,8 @@ class Actions:
     def group_rename(self, name: str, new_name: str) -> Json:
         """Give a group another name, for everybody."""
         group = self._multi_member(name)
-        group.write_payload(SetGroupInfo(_checked_name(new_name, "group name")))
+        new_name = checked_name(new_name, "group name")
+        group.write_payload(SetGroupInfo(new_name))
         self._set_alias(group.group.id, new_name)
         return self._group_view(group)
 
@@ -322,6 +339,7 @@ class Actions:
         waiting = group.chains.waiting()
         return {
             "name": self.conversation_name(group),
+            "remote_name": group.group_name(),
             "id": str(group.group.id),
             "kind": _KINDS[group.group.kind],
             "members": len(group.members()),
@@ -440,6 +458,7 @@ class Actions:
             "mine": mine,
             "kind": "text" if isinstance(content, UserMessage) else "invitation",
             "text": content.body if isinstance(content, UserMessage) else content.link,
+            "invited_to": None if isinstance(content, UserMessage) else _name_in(content.link),
             "time": group.logs[kind].time_of(cid),
             **_times(opened),
             "state": group.deliveries.get(cid).state if opened.device == group.device_id else None,
@@ -469,6 +488,13 @@ class Actions:
             return self.alias(group.contact)
         stored = self._replica.setting(f"alias {group.group.id.hex()}")
         return bytes(stored).decode() if stored else group.group_name() or group.group.id.hex()[:8]
+
+    def _name(self, identifier: AccountId | GroupId, chosen: str, remote: str) -> None:
+        """Fix the local name: the chosen one, which must be free, or else the remote one, numbered if it is taken."""
+        if chosen:
+            self._set_alias(identifier, checked_name(chosen, "name"), strict=True)
+        else:
+            self._set_alias(identifier, remote)
 
     def _set_alias(self, identifier: AccountId | GroupId, wanted: str, *, strict: bool = False) -> None:
         """Give a local name that nothing else has; a wanted one that is taken gets a number behind it."""
@@ -514,7 +540,7 @@ class Actions:
                 ContactState.TO_REQUEST: "your request has not reached them yet: run `berty run` while they are near",
                 ContactState.RECEIVED: f"accept their request first: `berty contact accept {name}`",
                 ContactState.BLOCKED: f"they are blocked: `berty contact unblock {name}`",
-            }.get(state, "they are no contact")
+            }.get(state, "they are no contact any longer: `berty contact add LINK` asks again")
             raise UserError(f"nothing can be exchanged with {self.alias(AccountId(found))}: {hint}")
         return group
 
@@ -562,13 +588,29 @@ def _unsealed(link: Link, passphrase: str) -> Link:
     return unseal_link(link, passphrase)
 
 
-def _checked_name(name: str, what: str) -> str:
+def checked_name(name: str, what: str) -> str:
+    """A name that a person chose, on one line; UserError if it cannot be one."""
     name = " ".join(name.split())
     if not name:
         raise UserError(f"the {what} is empty")
-    if len(name.encode()) > 4 * MAX_ALIAS:
-        raise UserError(f"the {what} is too long: at most {MAX_ALIAS} characters")
+    if len(name) > MAX_ALIAS:
+        raise UserError(f"the {what} is too long: it has {len(name)} characters, at most {MAX_ALIAS} are taken")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise UserError(f"the {what} is no UTF-8 text")
     return name
+
+
+def _by_name(view: Json) -> tuple[str, str]:
+    return view["name"].casefold(), view["id"]
+
+
+def _name_in(link: str) -> str:
+    """What the group of an invitation is called."""
+    try:
+        parsed = parse_link(link)
+    except RemoteProtocolError:
+        return ""
+    return parsed.display_name if isinstance(parsed, GroupLink) else ""
 
 
 def _times(opened: OpenedMessage) -> Json:

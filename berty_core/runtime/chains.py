@@ -77,7 +77,7 @@ class StoredChains:
             del self._waiting[device][counter]
             del self._order[device][bisect_left(self._order[device], counter)]
         if not self._waiting[device]:
-            del self._waiting[device]
+            del self._waiting[device], self._order[device]
         self._records.delete(self._waiting_key(device, counter, cid))
 
     def next_waiting(self, device: DeviceId) -> tuple[int, Cid] | None:

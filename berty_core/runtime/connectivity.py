@@ -40,9 +40,11 @@ from .replica import Points
 ROTATION = 900.0  # seconds for which node key, nonce, name and port stay the same
 DEBOUNCE = 0.05
 SECOND_DIALLER = 1.0  # the side with the larger nonce leaves the other so much time to dial first
+RENAMED = 0.1  # seconds in which a session may say that an endpoint that was just found is its peer's new one
 MAX_BACKOFF = 60.0
 MAX_ENDPOINTS = 2048
 MAX_SESSIONS = 256
+SIMULTANEOUS = 5.0  # seconds within which two ends may have dialled each other without knowing
 GRACE = 2  # adverts that may still be answered: the present one and the one before
 
 logger = logging.getLogger("berty.connectivity")
@@ -173,11 +175,9 @@ class Connectivity:
         self._keys = {point: self._keys.get(point) or _point_keys(point) for point in self._all_points()}
         if rotate:
             self._new_period()
-        beacon = self._shown[-1].beacon
+            self._tell_sessions(self._shown[-1].beacon)  # before others see it, or they take us for somebody else
         for running in self.transports:
-            await self._show_on(running, beacon)
-        if rotate:
-            self._tell_sessions(beacon)
+            await self._show_on(running, self._shown[-1].beacon)
         for endpoint in list(self._endpoints):
             self._consider(endpoint)
 
@@ -232,6 +232,12 @@ class Connectivity:
             if session.endpoint == endpoint or (beacon is not None and session.beacon_nonce == beacon.nonce):
                 session.probe()
 
+    def probe_all(self, transport: str) -> None:
+        """A transport's network changed: each of its sessions may be dead without knowing."""
+        for session in self.sessions:
+            if session.transport == transport:
+                session.probe()
+
     def _recognise(self, beacon: Beacon) -> Recognised | None:
         """The first of its tags that we know, groups first."""
         tags = set(beacon.tags)
@@ -245,7 +251,12 @@ class Connectivity:
     def _consider(self, endpoint: Endpoint) -> None:
         """Dial an endpoint if it shows something we know and there is no session with it."""
         beacon = self._endpoints.get(endpoint)
-        if beacon is None or endpoint in self._dialling or self._is_covered(endpoint, beacon):
+        if beacon is None:
+            return
+        if self._is_covered(endpoint, beacon):
+            self._ask_within(beacon)
+            return
+        if endpoint in self._dialling:
             return
         if self._shown and beacon.nonce in {shown.beacon.nonce for shown in self._shown}:
             return
@@ -261,13 +272,24 @@ class Connectivity:
             for session in self.sessions
         )
 
+    def _ask_within(self, beacon: Beacon) -> None:
+        """Whom we want to reach may be at the other end of a session that exists for another reason."""
+        for point, contact in self._points.wanted.items():
+            if _tag(self._keys[point][0], beacon.nonce) in beacon.tags:
+                for session in self.sessions:
+                    if session.is_open and session.beacon_nonce == beacon.nonce:
+                        session.request(contact)
+
     # -- sessions ------------------------------------------------------------------------------
 
     async def _dial(self, endpoint: Endpoint, beacon: Beacon, recognised: Recognised) -> None:
         session = None
         try:
             await self._wait_for_turn(endpoint, beacon, recognised)
-            if endpoint not in self._endpoints or self._is_covered(endpoint, beacon):
+            if endpoint not in self._endpoints:
+                return
+            if self._is_covered(endpoint, beacon):
+                self._ask_within(beacon)
                 return
             link = await self._open_link(endpoint)
             if link is None:
@@ -292,6 +314,8 @@ class Connectivity:
         delay = 0.0 if not failures else min(MAX_BACKOFF, 2.0 ** (failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
         if recognised.wanted is None and self._shown and self._shown[-1].beacon.nonce > beacon.nonce:
             delay += SECOND_DIALLER
+        if any(session.is_open for session in self.sessions):
+            delay = max(delay, RENAMED)
         await anyio.sleep(delay)
 
     async def _open_link(self, endpoint: Endpoint) -> Link | None:
@@ -302,7 +326,8 @@ class Connectivity:
         try:
             return await running.transport.dial(endpoint)
         except (BertyError, OSError) as error:
-            self._failures[endpoint] = self._failures.get(endpoint, 0) + 1
+            if endpoint in self._endpoints:
+                self._failures[endpoint] = self._failures.get(endpoint, 0) + 1
             self._decide(f"could not reach {endpoint.address} over {endpoint.transport}: {error}")
             if self._tasks is not None:
                 self._tasks.start_soon(self._consider_again, endpoint)
@@ -314,7 +339,7 @@ class Connectivity:
 
     def _after(self, endpoint: Endpoint, session: PeerSession | None) -> None:
         """A session with an endpoint that is still there has ended: try again, slower each time it did not work."""
-        if session is None:
+        if session is None or endpoint not in self._endpoints:
             return
         worked = bool(session.handshake_hash) and bool(session.groups)
         self._failures[endpoint] = 1 if worked else self._failures.get(endpoint, 0) + 1
@@ -356,19 +381,31 @@ class Connectivity:
                 self._consider(endpoint)
 
     def session_changed(self, session: PeerSession) -> None:
-        """Of two sessions with one device the same one stays on both sides: the one with the smaller hash."""
+        """Of two sessions with one device the same one stays on both sides.
+
+        When both dialled at once, it is the one with the smaller hash. Later nobody dials who has a session: the other
+        end has lost the old one, though nothing on this side tells so yet.
+        """
+        for beacon in self._endpoints.values():
+            if session.is_open and beacon is not None and beacon.nonce == session.beacon_nonce:
+                self._ask_within(beacon)
         for other in list(self.sessions):
             if other is session or not (other.is_open and session.is_open):
                 continue
             if any(
                 device is not None and device == other.groups.get(group) for group, device in session.groups.items()
             ):
-                worse = max(session, other, key=lambda either: either.handshake_hash)
-                worse.close("another session with this device is kept")
+                _worse(session, other).close("another session with this device is kept")
 
     def _decide(self, words: str) -> None:
         self.decisions.append(words)
         logger.info(words)
+
+
+def _worse(one: PeerSession, other: PeerSession) -> PeerSession:
+    if abs(one.opened_at - other.opened_at) > SIMULTANEOUS:
+        return min(one, other, key=lambda either: either.opened_at)
+    return max(one, other, key=lambda either: either.handshake_hash)
 
 
 def _tag(key: Secret, nonce: bytes) -> bytes:
@@ -397,3 +434,4 @@ class _TransportHost:
         if state is State.ACTIVE and not was_active:
             self._running.shown = None
             self._connectivity.refresh()
+            self._connectivity.probe_all(self._running.spec.name)

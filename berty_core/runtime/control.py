@@ -105,6 +105,7 @@ class _Server:
                 "pid": os.getpid(),
                 "home": str(node.home.resolve()),
                 "network": node.connectivity is not None,
+                "brief": node.is_brief,
             },
         )
         reader = BufferedByteReceiveStream(stream)

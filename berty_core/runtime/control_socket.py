@@ -5,6 +5,7 @@ Invariant: a socket is used only if it and its directory are this user's alone, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -142,7 +143,9 @@ class Connection:
             raw.close()
             return None
         if connection is None or connection.greeting.get("home") != str(home.resolve()):
-            raw.close()  # a copied home names the socket of the one it was copied from
+            if connection is not None:
+                connection.close()  # a copied home names the socket of the one it was copied from
+            raw.close()
             return None
         raw.settimeout(None)
         return connection
@@ -151,6 +154,11 @@ class Connection:
     def has_network(self) -> bool:
         """Whether the node meets others, or is a short command at work on the home."""
         return bool(self.greeting.get("network"))
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is the node of a command that ends soon."""
+        return bool(self.greeting.get("brief"))
 
     def call(self, method: str, **params: Any) -> Any:
         """Call a method and return its result; its error is raised here. NodeEnded."""
@@ -183,7 +191,7 @@ class Connection:
     def _read(self) -> dict[str, Any]:
         try:
             line = self._file.readline(MAX_ANSWER)
-        except OSError:
+        except (OSError, ValueError):  # the latter if this end was closed
             line = b""
         if not line.endswith(b"\n"):
             raise NodeEnded(
@@ -199,10 +207,9 @@ class Connection:
 
     def close(self) -> None:
         """Hang up; whoever waits in `stream` gets NodeEnded."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # first, so that a thread that still reads lets go of the file
+        self._file.close()
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -211,5 +218,4 @@ class Connection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
         self.close()

@@ -86,7 +86,8 @@ class Deliveries:
         known = self.get(cid)
         if device in known.acknowledged:
             return False
-        self._put(cid, attrs.evolve(known, acknowledged=(*known.acknowledged, device)))
+        held = known.held if device in known.held else (*known.held, device)  # it could open what it has
+        self._put(cid, attrs.evolve(known, held=held, acknowledged=(*known.acknowledged, device)))
         self._records.delete(UNHELD + self._log + cid.digest)
         self._sent.pop(cid, None)
         return True

@@ -230,8 +230,9 @@ class GroupReplica:
 
     def expect_contact(self, account: AccountId) -> None:
         """Name the other side of a contact group, which is served before it announced itself (section 4.5)."""
-        self._put_setting("contact", bytes(account))
-        self._contact = account
+        if self.contact != account:
+            self._put_setting("contact", bytes(account))
+            self._contact = account
 
     def _share_chain(self, member: MemberId) -> None:
         chain = self._own_chain()

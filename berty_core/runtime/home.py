@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from .records import COPIED, SETTING, Records
 KEY_FILE = "key"
 MARK_FILE = "mark"
 SALT_FILE = "salt"
+MARK_DIGITS = 20
 STORE_PREFIX = "berty.sqlite3"
 KEYRING_SERVICE = "berty"
+_HEX_KEY = re.compile("[0-9a-f]{64}")
 _PROBE = b"this key is of this home"
 
 
@@ -56,8 +59,11 @@ def prepare(directory: Path) -> None:
 
 
 def exists(directory: Path) -> bool:
-    """Whether there is a home in this directory."""
-    return (directory / MARK_FILE).exists()
+    """Whether there is a home in this directory; UserError if that may not be known."""
+    try:
+        return (directory / MARK_FILE).exists()
+    except OSError as error:
+        raise UserError(f"the home {directory} cannot be read: {error.strerror}; choose another with --home") from error
 
 
 def discard_unfinished(directory: Path) -> None:
@@ -89,24 +95,27 @@ def find_key(directory: Path, ask_passphrase: Callable[[], str] | None) -> tuple
             raise UserError(
                 f"the home {directory} is locked with a passphrase: give --passphrase-file or use a terminal"
             )
-        salt = (directory / SALT_FILE).read_bytes()
+        salt = _read_private(directory / SALT_FILE, ARGON2_SALT_LENGTH)
         return argon2id(ask_passphrase().encode(), salt), KeySource("passphrase")
     if (directory / KEY_FILE).exists():
-        return _read_key_file(directory / KEY_FILE), KeySource("file")
+        return Secret(_read_private(directory / KEY_FILE, 32)), KeySource("file")
     key = _get_from_keyring(directory)
     if key is None:
-        raise UserError(f"the key of the home {directory} is neither in a file nor in your keyring: unlock the keyring")
+        raise UserError(
+            f"the key of the home {directory} is neither in a file in it nor in your keyring: unlock the keyring;"
+            " it has the key under the path at which the home was made"
+        )
     return key, KeySource("keyring")
 
 
-def _read_key_file(path: Path) -> Secret:
+def _read_private(path: Path, length: int) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"the key file {path} cannot be read: {error.strerror}") from error
-    if len(data) != 32:
-        raise StoreCorrupt(f"the key file {path} has {len(data)} bytes, not 32: put back the right one")
-    return Secret(data)
+        raise UserError(f"the file {path} cannot be read: {error.strerror}; its owner must be you") from error
+    if len(data) != length:
+        raise StoreCorrupt(f"the file {path} has {len(data)} bytes, not {length}: put back the right one from a backup")
+    return data
 
 
 def _write_private(path: Path, data: bytes) -> None:
@@ -138,29 +147,48 @@ def _get_from_keyring(directory: Path) -> Secret | None:
         text = keyring.get_password(KEYRING_SERVICE, str(directory.resolve()))
     except (KeyringError, RuntimeError, OSError):
         return None
+    if text and not _HEX_KEY.fullmatch(text):
+        raise StoreCorrupt(
+            f"what your keyring has as the key of the home {directory} is no key: put back the right one"
+        )
     return Secret(bytes.fromhex(text)) if text else None
 
 
 @contextlib.contextmanager
-def open_records(directory: Path, spec: StoreSpec, key: Secret, entropy: Callable[[int], bytes]) -> Iterator[Records]:
-    """Open the home's store and check that the key fits."""
+def open_records(
+    directory: Path, spec: StoreSpec, key: Secret, entropy: Callable[[int], bytes], *, new: bool = False
+) -> Iterator[Records]:
+    """Open the home's store and check that the key fits; a store that holds nothing is for a `new` home only."""
     store: Store = spec.open(directory)
     try:
-        records = Records(store, Vault(key, entropy))
-        _check_key(records)
+        with named_errors(directory):
+            if not new and not store.scan(b"", b"\xff", limit=1):
+                raise StoreCorrupt("its store is empty: put back a backup of all its files, or make a new home")
+            records = Records(store, Vault(key, entropy))
+            _check_key(records, new=new)
         yield records
     finally:
         store.close()
 
 
-def _check_key(records: Records) -> None:
+@contextlib.contextmanager
+def named_errors(directory: Path) -> Iterator[None]:
+    """Let errors of a home say which one it is."""
+    try:
+        yield
+    except (StoreError, UserError) as error:
+        if str(directory) in str(error):
+            raise
+        raise type(error)(f"the home {directory}: {error}") from error
+
+
+def _check_key(records: Records, *, new: bool) -> None:
     name = SETTING + records.vault.blind(b"probe")
-    known = {item for item, _ in records.scan(SETTING)}
-    if not known:
+    if new:
         with records.write(durable=True) as transaction:
             transaction.seal(name, _PROBE)
-    elif name not in known:
-        raise UserError("the key or passphrase is not the one of this home")
+    elif records.get(name) is None:
+        raise UserError("the key or passphrase is not the one with which it was made; nothing was changed")
 
 
 @attrs.frozen
@@ -202,9 +230,15 @@ def check_mark(directory: Path, records: Records) -> bool:
     try:
         moved = _write_mark(path, generation)
     except OSError as error:
-        raise StoreError(f"the home {directory} cannot be written: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be written: {error.strerror}; make it writable for you") from error
     _keep_mark(records, moved, copied=copied)
     return records.unseal(_name(records, COPIED)) is None
+
+
+def move_mark(directory: Path, records: Records) -> None:
+    """Move the mark on at closing: a backup of the store alone, made while the home was open, fits it no longer."""
+    with contextlib.suppress(StoreError):  # a full disk; the next opening moves it
+        check_mark(directory, records)
 
 
 def _name(records: Records, name: str) -> bytes:
@@ -222,7 +256,7 @@ def _write_mark(path: Path, generation: int) -> _Mark:
     """Write the number in place: a new file would be another inode."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        file.write(b"%020d\n" % generation)
+        file.write(b"%0*d\n" % (MARK_DIGITS, generation))
         os.fsync(file.fileno())
         found = os.fstat(file.fileno())
     return _Mark(found.st_ino, generation, found.st_ctime_ns)
@@ -233,4 +267,4 @@ def _generation(path: Path) -> int:
         text = path.read_bytes().strip()
     except OSError:
         return 0
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdigit() and len(text) <= MARK_DIGITS else 0

@@ -246,6 +246,15 @@ def check_parameters(method: Callable[..., Any], params: Json) -> None:
         raise UserError(f"wrong parameters: {error}") from error
     kinds = typing.get_type_hints(method)
     for name, value in params.items():
+        if isinstance(value, str) and name != "path":  # the bytes of a path need not be text
+            _check_text(name, value)
         wanted = (int, float) if kinds[name] is float else kinds[name]
         if not isinstance(value, wanted) or (isinstance(value, bool) and kinds[name] is not bool):
             raise UserError(f"wrong parameters: {name} is no {kinds[name].__name__}")
+
+
+def _check_text(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name}: what was typed is no UTF-8 text, at character {error.start + 1}") from error

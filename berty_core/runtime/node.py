@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from ..protocol.group import PROFILES, Group, GroupKind
 from ..protocol.payloads import GroupInvitation, UserMessage
 from ..protocol.shareable import ShareableContact
 from . import home as homes
-from .actions import Actions
+from .actions import Actions, checked_name
 from .archive import Archive, Progress, import_archive
 from .arrivals import Arrival
 from .connectivity import Connectivity
@@ -42,6 +43,8 @@ _OWN_ENTRY = (
 )
 PAGE = 64
 LOCK_POLL = 0.05  # seconds; a lock file tells nobody that it is free
+
+logger = logging.getLogger("berty.node")
 
 
 @attrs.frozen
@@ -92,10 +95,12 @@ class Node:
         self.actions = Actions(replica)
         self.connectivity: Connectivity | None = None
         self.notices: list[str] = []
+        self.is_brief = False  # whether a command that ends soon has the home open
         self._listeners: list[MemoryObjectSendStream[Effect]] = []
         self._due: float | None = None
         self._due_changed = anyio.Event()
         self._scope = anyio.CancelScope()
+        self.ended = anyio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -143,6 +148,7 @@ class Node:
                 async with serve(self):
                     yield
             finally:
+                self.ended.set()
                 tasks.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -260,6 +266,7 @@ class Node:
             self._tell(effect)
             if isinstance(effect, OwnEntryMet) and _OWN_ENTRY not in self.notices:
                 self.notices.append(_OWN_ENTRY)
+                logger.warning(_OWN_ENTRY)
         if any(isinstance(effect, GroupsChanged) for effect in outcome.effects) and self.connectivity:
             self.connectivity.refresh()
         if outcome.timeout != self._due:
@@ -337,9 +344,10 @@ def open_replica(
     key, source = homes.find_key(directory, passphrase)
     with ExitStack() as stack:
         records = stack.enter_context(homes.open_records(directory, plugins.store(), key, os.urandom))
-        genuine = homes.check_mark(directory, records)
         effects: list[Effect] = []
-        replica = _make_replica(records, config, effects.extend)
+        with homes.named_errors(directory):
+            genuine = homes.check_mark(directory, records)
+            replica = _make_replica(records, config, effects.extend)
         notices = []
         if not genuine:
             replica.renew_devices()
@@ -347,6 +355,7 @@ def open_replica(
                 "this home is a copy or was restored from a backup: it takes part as a new device from now on, "
                 "so that no message key is ever used twice"
             )
+        stack.callback(homes.move_mark, directory, records)
         yield _Opened(replica, effects, source, notices)
 
 
@@ -367,13 +376,15 @@ def create_home(
     """
     config = config or NodeConfig()
     plugins = plugins or load_plugins(config.disabled)
+    if name or archive is None:
+        name = checked_name(name, "display name")
     homes.prepare(directory)
     if homes.exists(directory):
         raise UserError(f"there is an account in {directory} already; choose another directory with --home")
     with home_lock(directory):
         homes.discard_unfinished(directory)
         key, source = homes.new_key(directory, os.urandom, passphrase=passphrase, use_keyring=use_keyring)
-        with homes.open_records(directory, plugins.store(), key, os.urandom) as records:
+        with homes.open_records(directory, plugins.store(), key, os.urandom, new=True) as records:
             Replica.create(records, os.urandom, archive.keys if archive else None)
             replica = _make_replica(records, config, lambda _: None, silent=archive is not None)
             if archive:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from ..codec.frames import FrameReader, encode_frame
 from ..contracts.transport import Endpoint, Link
 from ..crypto.keys import PrivateKey, Secret
-from ..errors import BertyError, RemoteProtocolError, TransportError
+from ..errors import BertyError, RemoteProtocolError, TransportError, UserError
 from ..ids import AccountId, DeviceId, GroupId
 from ..protocol.group import Group, LogKind
 from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
@@ -36,7 +37,9 @@ from .verification import INLINE, Verified, verify_in_threads
 
 CONTROL, GROUP, REQUEST = "control", "group", "contact request"
 BACKLOG = 256 * 1024  # bytes of a stream that may wait before no more entries are collected for it
-MAX_STREAMS = 512
+MAX_BACKLOG = 64 * 1024 * 1024  # a peer that makes us answer so much and does not read loses the link
+MAX_WAITING = 65536  # frames of a stream that wait to be stored; their bytes are bounded by its window
+MAX_STREAMS = 1000  # below what a session takes, so that no honest peer meets that limit
 PROBE_TIMEOUT = 3.0
 PATIENCE = 60.0  # seconds after which a session that shares nothing is closed
 PIPELINE = 2  # frames that are verified while an earlier one is stored
@@ -83,6 +86,7 @@ class _Control:
 class _Sync:
     group: GroupId
     frames: MemoryObjectSendStream[tuple[bytes, int]]
+    queue: MemoryObjectReceiveStream[tuple[bytes, int]]
     peer: SyncPeer | None = None
     reader: FrameReader = attrs.field(factory=lambda: FrameReader(MAX_SYNC_FRAME))
     unconsumed: int = 0
@@ -101,6 +105,7 @@ class _Turn:
 @attrs.define(eq=False)
 class _Request:
     machine: ContactRequester | ContactResponder
+    contact: AccountId | None = None  # whom we ask
     size: int = 0
 
 
@@ -130,6 +135,7 @@ class PeerSession:
         self.bytes_sent = self.bytes_received = 0
         self._host = host
         self._wanted = wanted
+        self._asked: set[AccountId] = set()
         self._offers: GroupOffers | None = None
         self._control_stream: int | None = None
         self._streams: dict[int, _Control | _Sync | _Request] = {}
@@ -162,6 +168,7 @@ class PeerSession:
         for stream in list(self._streams.values()):
             if isinstance(stream, _Sync):
                 self._detach(stream)
+                stream.queue.close()
         self._streams.clear()
         with anyio.move_on_after(2):
             await self.link.aclose()
@@ -259,16 +266,24 @@ class PeerSession:
             self._control_stream = self.session.open_stream(CONTROL)
             self._streams[self._control_stream] = _Control()
         if self._wanted is not None:
+            self._asked.add(self._wanted)
             await self._request(self._wanted)
         self.offer_groups()
         self._host.session_changed(self)
+
+    def request(self, contact: AccountId) -> None:
+        """Ask somebody who shows itself at the other end of an open session, once."""
+        if self.is_open and contact not in self._asked and self._tasks is not None:
+            self._asked.add(contact)
+            self._tasks.start_soon(self._request, contact)
 
     async def _request(self, contact: AccountId) -> None:
         own = await self._host.own_contact(contact)
         machine = ContactRequester(self._host.account_key(), contact, own, Secret(self._host.entropy(32)))
         number = self.session.open_stream(REQUEST)
-        self._streams[number] = _Request(machine)
+        self._streams[number] = _Request(machine, contact)
         self.session.send(number, machine.take())
+        self._flush()
 
     async def _started(self, number: int, kind: str, tag: bytes) -> None:
         if len(self._streams) >= MAX_STREAMS:
@@ -347,14 +362,15 @@ class PeerSession:
     def _send_control(self) -> None:
         if self._offers is not None and self._control_stream is not None:
             for frame in self._offers.take():
-                self.session.send(self._control_stream, encode_frame(frame, MAX_CONTROL_FRAME))
+                self._answer(self._control_stream, encode_frame(frame, MAX_CONTROL_FRAME))
             self._flush()
 
     async def _proven(self, group: GroupId, device: DeviceId | None) -> None:
         if self._offers is None or group not in self._offers.shown:
             return  # withdrawn since
         self.groups[group] = device
-        if self.session.initiator:
+        shares_logs = self.profile == self.session.profile  # those of another profile have other addresses
+        if self.session.initiator and shares_logs and len(self._streams) < MAX_STREAMS:
             number = self.session.open_stream(GROUP, self._offers.own_tag(group))
             await self._open_group(number, group, opener=True)
         self._host.session_changed(self)
@@ -365,9 +381,9 @@ class PeerSession:
         host = self._host
         self._end_streams_of(group)  # the newest one counts
         send, receive = anyio.create_memory_object_stream[tuple[bytes, int]](math.inf)
-        self._streams[number] = stream = _Sync(group, send)
+        self._streams[number] = stream = _Sync(group, send, receive)
         deliver = partial(self._send_frame, number, stream)
-        who = SyncPartner(self.groups.get(group), self.transport, deliver, self.close)
+        who = SyncPartner(self.groups.get(group), self.transport, deliver, self.close, self.handshake_hash)
         try:
             with anyio.CancelScope(shield=True):  # what is attached must be known, so that it is detached
                 peer = await host.store.read(host.hub.attach, group, who, opener, host.monotonic())
@@ -375,10 +391,12 @@ class PeerSession:
         except RemoteProtocolError:
             self.session.reset(number)
             self._ended(number, reset=True)
+            receive.close()
             return
-        if self._streams.get(number) is not stream:
+        if self._streams.get(number) is not stream or self._tasks is None:
             host.store.post(host.hub.detach, peer)  # the group was withdrawn meanwhile
-        elif self._tasks is not None:
+            receive.close()
+        else:
             self._tasks.start_soon(self._serve_group, number, peer, receive)
 
     def _close_group(self, group: GroupId) -> None:
@@ -398,6 +416,8 @@ class PeerSession:
         for frame in stream.reader.feed(data):
             stream.frames.send_nowait((frame, stream.unconsumed))
             stream.unconsumed = 0
+        if stream.frames.statistics().current_buffer_used > MAX_WAITING:
+            raise RemoteProtocolError("more small frames than the window is meant for")
         if stream.reader.pending:  # a frame may be larger than the window; the frame's own limit bounds it
             self.session.consumed(number, stream.unconsumed)
             stream.unconsumed = 0
@@ -434,11 +454,16 @@ class PeerSession:
         """Send what a sync machine has to say."""
         if self._streams.get(number) is not stream:
             return
-        self.session.send(number, encode_frame(frame, MAX_SYNC_FRAME))
+        self._answer(number, encode_frame(frame, MAX_SYNC_FRAME))
         stream.more = more
         if stream.peer is not None:
             stream.peer.ready = self.session.backlog(number) < BACKLOG
         self._flush()
+
+    def _answer(self, number: int, data: bytes) -> None:
+        self.session.send(number, data)
+        if self.session.backlog(number) > MAX_BACKLOG:
+            self.close("the peer asks for more than it reads")
 
     # -- contact requests ----------------------------------------------------------------------
 
@@ -452,7 +477,7 @@ class PeerSession:
         except RemoteProtocolError:
             self.session.reset(number)
             self._streams.pop(number, None)
-            if self._wanted is not None:
+            if stream.contact is not None and stream.contact == self._wanted:
                 raise
             return
         self.session.send(number, stream.machine.take())
@@ -460,10 +485,11 @@ class PeerSession:
             match event:
                 case RequestSent():
                     self.session.finish(number)
-                    if self._wanted is not None:
-                        await self._host.request_sent(self._wanted)
+                    if stream.contact is not None:
+                        await self._host.request_sent(stream.contact)
                 case RequestReceived():
-                    await self._host.request_received(event.contact)
+                    with suppress(UserError):  # it is blocked; it is told nothing, and its session may serve others
+                        await self._host.request_received(event.contact)
                     self.session.finish(number)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import attrs
 from anyio.abc import TaskStatus
@@ -87,6 +88,7 @@ class StoreWorker:
         self._put(_Job(lambda: None, writes=False))
 
     async def _submit(self, function: Callable[[], T], *, writes: bool, durable: bool = True) -> T:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # or a loop of writes could not be stopped
         job = _Job(function, writes, durable)
         self._put(job)
         with anyio.CancelScope(shield=writes):  # a commit cannot be called back; its outcome must be known

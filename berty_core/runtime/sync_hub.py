@@ -19,12 +19,16 @@ from .verification import Verified, verify_blocks
 
 @attrs.frozen(eq=False)
 class SyncPartner:
-    """Who is at the other end: the device it proved (None for a replica), over what, and how a frame reaches it."""
+    """Who is at the other end: the device it proved (None for a replica), over what, and how a frame reaches it.
+
+    `session` is the handshake hash of the session.
+    """
 
     device: DeviceId | None
     transport: str
     deliver: Callable[[bytes, bool], None]
     drop: Callable[[str], None]
+    session: bytes = attrs.field(repr=False)
 
 
 @attrs.define(eq=False)
@@ -61,7 +65,7 @@ class SyncHub:
         group = self._replica.groups.get(group_id)
         if group is None:
             raise RemoteProtocolError("a stream for a group that is not shared")
-        peer = SyncPeer(GroupSync(group.logs, opener=opener, now=now), group, partner)
+        peer = SyncPeer(GroupSync(group.logs, opener=opener, now=now, session=partner.session), group, partner)
         self._peers.setdefault(group_id, []).append(peer)
         return peer
 
@@ -124,15 +128,22 @@ class SyncHub:
         wanted = [peer.group.refuse(kind, block) for block in verified.refused]
         peer.sync.stored(kind, received.missing, now)
         if kind is LogKind.MESSAGES:
-            peer.sync.confirm(kind, self._authored(peer, verified))
+            peer.sync.confirm(kind, self._authored(peer, verified, received.added))
         if not all(wanted):
             self._offenders.append((peer, verified.reason))
 
-    def _authored(self, peer: SyncPeer, verified: Verified) -> list[Cid]:
-        """Those of the entries that the peer's own member wrote: it waits for a confirmation."""
+    def _authored(self, peer: SyncPeer, verified: Verified, added: tuple[Cid, ...]) -> list[Cid]:
+        """Messages of the peer's own member that are in the log by now: it waits for a confirmation.
+
+        Those that still wait for a parent are not among them, and those that had waited until now are.
+        """
         if peer.partner.device is None:
             return []
-        return [entry.cid for entry, _ in verified.entries if peer.group.may_confirm(entry, peer.partner.device)]
+        log, device = peer.group.logs[LogKind.MESSAGES], peer.partner.device
+        sent = {entry.cid: entry for entry, _ in verified.entries}
+        entries = [entry for entry in sent.values() if entry.cid in log]
+        entries += [log.read(cid).entry for cid in added if cid not in sent]
+        return [entry.cid for entry in entries if peer.group.may_confirm(entry, device)]
 
     def _held(self, peer: SyncPeer, cids: tuple[Cid, ...]) -> None:
         if peer.partner.device is None:

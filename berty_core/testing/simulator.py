@@ -22,6 +22,7 @@ from ..protocol.entry import decode_entry
 from ..protocol.envelope import open_headers
 from ..protocol.group import Group, GroupKind, LogKind
 from ..protocol.payloads import UserMessage
+from ..protocol.sync import entries_in
 from ..runtime.effects import Effect, EntryAdded, MessageArrived
 from ..runtime.group_replica import GroupReplica
 from ..runtime.records import Records
@@ -55,7 +56,11 @@ class Device:
         """Open the replica over what the store holds."""
         self.effects.clear()
         self.replica = Replica(
-            self._records(), now=lambda: self.world.now, entropy=self.world.entropy, listen=self.effects.extend
+            self._records(),
+            now=lambda: self.world.now,
+            entropy=self.world.entropy,
+            listen=self.effects.extend,
+            acknowledge=self.world.acknowledge,
         )
         self.hub = SyncHub(self.replica)
         self.settle()
@@ -68,10 +73,10 @@ class Device:
         self.open()
 
     @contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self, *, durable: bool = True) -> Iterator[None]:
         """Change something in one commit, and spread it."""
         try:
-            with self.replica.batch():
+            with self.replica.batch(durable=durable):
                 yield
             self.hub.committed()
         except BaseException:
@@ -126,10 +131,11 @@ class Wire:
 
 
 class World:
-    """Some devices, a clock and a source of entropy, all from one seed."""
+    """Some devices, a clock and a source of entropy, all from one seed; `acknowledge` as in the configuration."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, acknowledge: str = "small") -> None:
         self.random = random.Random(seed)  # noqa: S311  a test that fails must fail again
+        self.acknowledge = acknowledge
         self.now = 1_700_000_000.0
         self.devices: list[Device] = []
         self.wires: list[Wire] = []
@@ -179,6 +185,7 @@ class World:
                 "wire",
                 lambda frame, more: None,
                 self.dropped.append,
+                bytes(32),
             )
             wire.peers.append(own.hub.attach(group, partner, side == 0, self.now))
         return wire
@@ -208,7 +215,7 @@ class World:
     def _deliver(self, wire: Wire, side: int, frame: bytes) -> None:
         device, peer = wire.ends[side], wire.peers[side]
         try:
-            with device.batch():
+            with device.batch(durable=entries_in(frame) is not None):  # as a session does it
                 device.hub.receive(peer, frame, None, self.now)
         except StoreError:
             self.disconnect(*wire.ends)  # as a session ends when its node cannot store

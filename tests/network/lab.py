@@ -59,6 +59,7 @@ class Device:
         self._news = threading.Condition()
         self._numbers = itertools.count(1)
         self._runs = 0
+        self._log_directory = home.parent  # not on the disk of the home, if that is a small one
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Device:
     # -- logs ----------------------------------------------------------------------------------
 
     def _log_file(self, run: int) -> Path:
-        return self.home.with_name(f"{self.home.name}.{run}.log")
+        return self._log_directory / f"{self.home.name}.{run}.log"
 
     def log(self, most: int = 6000) -> str:
         """The end of what each of its processes logged and said."""

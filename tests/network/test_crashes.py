@@ -102,7 +102,7 @@ def test_killed_at_random_points(loopback: Lab, tmp_path: Path) -> None:
     chance = random.Random(9)
     with writer(tmp_path) as killed:
         while len(killed.lives) < KILLS:
-            killed.live(chance.uniform(0, 0.2))
+            killed.live(chance.uniform(0, 0.15))
     assert sum(written > 0 for written in killed.lives) > KILLS // 3, killed.lives
     assert len(killed.confirmed) == len(set(killed.confirmed)) > KILLS
     device = loopback.device("Ann", home=tmp_path / "home").start(network=False)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .checker import check_paths
+from .deviations import DEVIATIONS
 from .report import Report
 
 _EXAMPLES = """
@@ -71,7 +72,8 @@ def as_text(report: Report, limit: int) -> str:
         lines += [f"  {times:6}  {file}: {what}" for (file, what), times in sorted(report.lacking.items())]
     if report.deviations:
         lines += ["", "Known deviations from Go that were met (our verdict was expected and found):"]
-        lines += [f"  {times:6}  {name}" for name, times in sorted(report.deviations.items())]
+        reasons = {deviation.name: deviation.reason for deviation in DEVIATIONS}
+        lines += [f"  {times:6}  {name}: {reasons[name]}" for name, times in sorted(report.deviations.items())]
     lines += _differences(report, limit)
     lines += [line for file, reason in report.unreadable for line in ("", f"Cannot read {file}: {reason}")]
     return "\n".join([*lines, "", _verdict(report)])

@@ -162,6 +162,8 @@ class MdnsTransport:
         """Start multicast DNS anew on these addresses; names stay, since only the beacon's change renews them."""
         async with self._lock:
             await self._close_responder()
+            if self._state and self._state[0] is State.ACTIVE:
+                self._say(State.STARTING, ("the network interfaces changed",))  # links may be dead without knowing
             self._addresses = addresses
             self._retry_at = None
             if not addresses:
