@@ -6,14 +6,16 @@ import difflib
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
-import cattrs
 
 from .contracts.transport import Transport, TransportSpec
 from .errors import ConfigError
 from .plugins import Plugins
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 CONFIG_FILE = "berty.toml"
 EXIT_CONFIG = 78
@@ -59,10 +61,8 @@ def read_config(home: Path, overrides: Mapping[str, Mapping[str, Any]] | None = 
     _check_tables(path, data)
     tables = _merge(data, overrides or {})
     _check_tables(Path("-s"), tables)
-    config: NodeConfig = _structure(
-        "node", NodeConfig, {**tables.get("node", {}), "plugins": tables.get("plugins", {})}
-    )
-    return config
+    config: NodeConfig = _structure("node", NodeConfig, tables.get("node", {}), besides=("plugins",))
+    return attrs.evolve(config, plugins=tables.get("plugins", {}))
 
 
 def _check_tables(source: Path, data: Mapping[str, Any]) -> None:
@@ -114,10 +114,14 @@ def _check_names(known: Collection[str], named: Iterable[str]) -> None:
             raise ConfigError(f"[plugins.{name}] in {CONFIG_FILE} or by -s: there is no such plugin; {hint}")
 
 
-def _structure(table: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Make the settings of a table; ConfigError names every key that does not fit."""
+def _structure(table: str, kind: type[Any], values: Mapping[str, Any], besides: Collection[str] = ()) -> Any:
+    """Make the settings of a table; ConfigError names every key that does not fit. `besides` are no keys of it."""
+    if not values:
+        return kind()
+    import cattrs  # noqa: PLC0415  slow, and most homes have no settings
+
     kinds = get_type_hints(kind)
-    known = [field.name for field in attrs.fields(kind)]
+    known = [field.name for field in attrs.fields(kind) if field.name not in besides]
     faults = [_unknown(key, known) for key in values if key not in known]
     converter = _converter()
     fitting: dict[str, Any] = {}
@@ -149,8 +153,10 @@ def _reason(error: Exception) -> str:
     return str(inner)
 
 
-def _converter() -> cattrs.Converter:
+def _converter() -> Converter:
     """One that takes a value for what it is: "no" is no truth, and a text is no list of letters."""
+    import cattrs  # noqa: PLC0415  slow, and most homes have no settings
+
     converter = cattrs.Converter()
     for kind, words in ((bool, "true or false"), (int, "a whole number"), (str, 'a text in "quotes"')):
         converter.register_structure_hook(kind, _exactly(kind, words))
@@ -186,7 +192,7 @@ def _one_of(value: Any, kind: Any) -> Any:
     return value
 
 
-def _list_of(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _list_of(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     def check(value: Any, _: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ValueError(f"a list in [brackets] is needed, not {value!r}")

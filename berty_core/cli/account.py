@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from ..errors import UserError
@@ -64,7 +63,7 @@ def _create(
             progress=progress,
         )
     if as_json:
-        opening = attrs.evolve(settings, passphrase=Passphrase(known=words or ""))
+        opening = settings._replace(passphrase=Passphrase(known=words or ""))
         view = ask(opening, "account_show")
         print_json({**view, "home": str(settings.home), "key": {"kind": key.kind, "words": key.words}})
         return

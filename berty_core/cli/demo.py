@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import Any
 import click
 
 from ..errors import UserError
+from ..runtime.control_socket import Connection
 
 LOOPBACK = "plugins.mdns.loopback=true"
 PATIENCE = 20.0  # seconds that a step may take on a busy machine
-POLL = 0.1
+POLL = 0.02
 SECRET = "The key is under the third flowerpot."  # noqa: S105  a text to look for on the disk
 
 
@@ -61,11 +62,15 @@ class Device:
             self._process.wait()
         self._process = None
 
+    def show(self, *arguments: str) -> None:
+        """Print a command as its user would type it."""
+        words = " ".join(f"'{word}'" if " " in word else word for word in arguments)
+        click.echo(click.style(f"    {self.name.lower()}$ berty {_shortened(words)}", dim=True))
+
     def berty(self, *arguments: str, show: bool = True) -> str:
         """Run one command as its user would, and give back what it prints."""
         if show:
-            words = " ".join(f"'{word}'" if " " in word else word for word in arguments)
-            click.echo(click.style(f"    {self.name.lower()}$ berty {_shortened(words)}", dim=True))
+            self.show(*arguments)
         done = subprocess.run(  # noqa: S603
             self._command(*arguments), capture_output=True, text=True, timeout=PATIENCE * 2, check=False
         )
@@ -75,9 +80,13 @@ class Device:
             )
         return done.stdout.strip()
 
-    def data(self, *arguments: str) -> Any:
-        """Run a command quietly and read its JSON."""
-        return json.loads(self.berty(*arguments, "--json", show=False))
+    def ask(self, method: str, **params: Any) -> Any:
+        """Ask the running node as commands do, over its private socket; None if it cannot be asked yet."""
+        connection = Connection.open(self.home)
+        if connection is None:
+            return None
+        with connection:
+            return connection.call(method, **params)
 
     def until(self, what: str, condition: Callable[[], object]) -> None:
         """Wait for something that the network brings; UserError if it does not come."""
@@ -89,7 +98,18 @@ class Device:
 
     def texts(self, conversation: str) -> list[str]:
         """All texts of a conversation, in the log's order."""
-        return [message["text"] for message in self.data("read", conversation)]
+        return [message["text"] for message in self._messages(conversation)]
+
+    def state_of_last(self, conversation: str) -> str:
+        """The state of delivery of the last message."""
+        return str(self._messages(conversation)[-1]["state"])
+
+    def _messages(self, conversation: str) -> list[dict[str, Any]]:
+        connection = Connection.open(self.home)
+        if connection is None:
+            return []
+        with connection:
+            return list(connection.stream("history", to=conversation))
 
 
 def _shortened(words: str) -> str:
@@ -110,8 +130,8 @@ def _devices(*names: str) -> Iterator[list[Device]]:
             shutil.rmtree(device.home, ignore_errors=True)
         click.echo(f"The devices' logs are in {directory}", err=True)
         raise
-    for device in devices:
-        device.stop()
+    with ThreadPoolExecutor() as all_at_once:
+        list(all_at_once.map(Device.stop, devices))
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -144,8 +164,15 @@ def _say(words: str) -> None:
 def _begin(*devices: Device) -> None:
     _say("1. Three devices, each with an account of its own; no server, no registration.")
     for device in devices:
-        device.berty("init", "--name", device.name, "--no-keyring")
-        device.start()
+        device.show("init", "--name", device.name, "--no-keyring")
+    with ThreadPoolExecutor() as all_at_once:
+        list(all_at_once.map(_begin_one, devices))
+
+
+def _begin_one(device: Device) -> None:
+    device.berty("init", "--name", device.name, "--no-keyring", show=False)
+    device.start()
+    device.until("its node", lambda: device.ask("account_show"))
 
 
 def _become_contacts(owner: Device, asker: Device, *, show: bool = True) -> None:
@@ -157,14 +184,14 @@ def _become_contacts(owner: Device, asker: Device, *, show: bool = True) -> None
 
 
 def _state(device: Device, name: str) -> str:
-    found = [contact["state"] for contact in device.data("contact", "list") if contact["name"] == name]
+    found = [contact["state"] for contact in device.ask("contact_list") or [] if contact["name"] == name]
     return str(found[0]) if found else ""
 
 
 def _meet(ann: Device, bob: Device) -> None:
     _say("2. Ann gives Bob her link. Bob's device finds hers on the network and asks; Ann accepts.")
     _become_contacts(ann, bob)
-    ann.until("a session with Bob", lambda: ann.data("status")["peers"])
+    ann.until("a session with Bob", lambda: ann.ask("peers"))
     click.echo("    They share a group of two, and neither device had an address typed in.")
 
 
@@ -185,7 +212,7 @@ def _group(ann: Device, bob: Device, cleo: Device) -> None:
     ann.berty("group", "new", "Garden")
     for friend in (bob, cleo):
         ann.berty("group", "invite", "Garden", friend.name)
-        friend.until("the invitation", partial(friend.data, "group", "invitations"))
+        friend.until("the invitation", partial(friend.ask, "group_invitations"))
         friend.berty("group", "join", "Garden")
     everybody = (ann, bob, cleo)
     for device in everybody:
@@ -197,7 +224,7 @@ def _group(ann: Device, bob: Device, cleo: Device) -> None:
 
 
 def _has_members(device: Device, count: int) -> bool:
-    return bool(device.data("group", "show", "Garden")["members"] == count)
+    return bool(device.ask("group_show", name="Garden")["members"] == count)
 
 
 def _has_text(device: Device, text: str) -> bool:
@@ -208,12 +235,11 @@ def _kill(ann: Device, bob: Device) -> None:
     _say("5. Bob's device is killed (kill -9). Ann writes meanwhile; it comes back, and nothing is lost.")
     before = bob.texts("Ann")
     bob.kill()
-    sent = ann.data("send", "Bob", "Are you there?")
-    state = ann.data("read", "Bob")[-1]["state"]
-    click.echo(f"    Ann's message is {state}: nobody else is known to have {sent['id'][:12]}…")
+    sent = ann.berty("send", "Bob", "Are you there?")
+    click.echo(f"    Ann's message is {ann.state_of_last('Bob')}: nobody else is known to have {sent[:12]}…")
     bob.start()
     bob.until("what he missed", lambda: bob.texts("Ann") == [*before, "Are you there?"])
-    ann.until("the acknowledgement", lambda: ann.data("read", "Bob")[-1]["state"] == "acknowledged")
+    ann.until("the acknowledgement", lambda: ann.state_of_last("Bob") == "acknowledged")
     click.echo("    Bob has every message in the same order, and Ann's shows: acknowledged.")
 
 

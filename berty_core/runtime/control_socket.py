@@ -6,14 +6,11 @@ Invariant: a socket is used only if it and its directory are this user's alone, 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
 import stat
 import struct
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +61,8 @@ def socket_path(home: Path) -> Path:
 
     The user's runtime directory, else a temporary one, else the home: the first that is private and short enough.
     """
+    import hashlib  # noqa: PLC0415  only whoever opens a home needs it
+
     name = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16] + ".sock"
     for directory in _directories(home):
         path = directory / name
@@ -73,7 +72,10 @@ def socket_path(home: Path) -> Path:
 
 
 def _directories(home: Path) -> list[Path]:
-    import platformdirs  # noqa: PLC0415  only whoever opens a home needs it
+    import tempfile  # noqa: PLC0415  only whoever opens a home needs these
+    import warnings  # noqa: PLC0415
+
+    import platformdirs  # noqa: PLC0415
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that it falls back to a directory of its own; so do we

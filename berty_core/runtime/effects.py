@@ -67,4 +67,9 @@ class RequestSettled:
     account: AccountId
 
 
-Effect = EntryAdded | MessageArrived | DeliveryChanged | StateChanged | GroupsChanged | OwnEntryMet | RequestSettled
+@attrs.frozen
+class EffectsMissed:
+    """This listener was too slow and was not told everything: it has to look for itself."""
+
+
+Effect = EntryAdded | MessageArrived | DeliveryChanged | StateChanged | GroupsChanged | OwnEntryMet | RequestSettled | EffectsMissed

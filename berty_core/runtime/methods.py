@@ -18,7 +18,7 @@ from ..codec.cid import Cid
 from ..errors import BertyError, UserError
 from . import status
 from .control_socket import NotInTime
-from .effects import DeliveryChanged, MessageArrived
+from .effects import DeliveryChanged, EffectsMissed, MessageArrived
 
 if TYPE_CHECKING:
     from .node import Node
@@ -167,7 +167,7 @@ class Methods:
                 if view["state"] == STATES[-1]:
                     return
                 async for effect in events:
-                    if isinstance(effect, DeliveryChanged) and effect.cid == cid:
+                    if isinstance(effect, EffectsMissed) or (isinstance(effect, DeliveryChanged) and effect.cid == cid):
                         break
 
     async def arrivals(self, to: str, after: int = -1, read: bool = False) -> AsyncIterator[Json]:
@@ -205,7 +205,7 @@ class Methods:
 
 async def _until_arrival(events: Any) -> None:
     async for effect in events:
-        if isinstance(effect, MessageArrived):
+        if isinstance(effect, MessageArrived | EffectsMissed):
             return
 
 

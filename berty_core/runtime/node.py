@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -24,17 +25,19 @@ from ..protocol.payloads import GroupInvitation, UserMessage
 from ..protocol.shareable import ShareableContact
 from . import home as homes
 from .actions import Actions, checked_name
-from .archive import Archive, Progress, import_archive
 from .arrivals import Arrival
-from .connectivity import Connectivity
 from .control import serve
-from .effects import Effect, GroupsChanged, MessageArrived, OwnEntryMet
+from .effects import Effect, EffectsMissed, GroupsChanged, MessageArrived, OwnEntryMet
 from .lock import home_lock
-from .peer_session import PeerSession
 from .records import Records
 from .replica import Points, Replica
 from .store_worker import Outcome, StoreWorker
 from .sync_hub import SyncHub
+
+if TYPE_CHECKING:
+    from .archive import Archive, Progress
+    from .connectivity import Connectivity
+    from .peer_session import PeerSession
 
 EVENT_BUFFER = 4096
 _OWN_ENTRY = (
@@ -96,7 +99,7 @@ class Node:
         self.connectivity: Connectivity | None = None
         self.notices: list[str] = []
         self.is_brief = False  # whether a command that ends soon has the home open
-        self._listeners: list[MemoryObjectSendStream[Effect]] = []
+        self._listeners: list[tuple[MemoryObjectSendStream[Effect], MemoryObjectReceiveStream[Effect]]] = []
         self._due: float | None = None
         self._due_changed = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -143,6 +146,8 @@ class Node:
             tasks.start_soon(self._keep_time)
             try:
                 if network:
+                    from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+
                     self.connectivity = Connectivity(self, self.config.make_transports(self.plugins))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
@@ -206,14 +211,14 @@ class Node:
 
     @contextmanager
     def listen(self) -> Iterator[MemoryObjectReceiveStream[Effect]]:
-        """Everything that changes, as it is committed; a listener that is too slow misses events, never data."""
+        """Everything that changes, as it is committed; who is too slow gets `EffectsMissed` for what is left out."""
         send, receive = anyio.create_memory_object_stream[Effect](EVENT_BUFFER)
-        self._listeners.append(send)
+        self._listeners.append((send, receive))
         with send, receive:
             try:
                 yield receive
             finally:
-                self._listeners.remove(send)
+                self._listeners.remove((send, receive))
 
     # -- what sessions and connectivity need ---------------------------------------------------
 
@@ -274,11 +279,13 @@ class Node:
             self._due_changed.set()
 
     def _tell(self, effect: Effect) -> None:
-        for listener in self._listeners:
+        for send, receive in self._listeners:
             try:
-                listener.send_nowait(effect)
+                send.send_nowait(effect)
             except anyio.WouldBlock:
-                continue
+                for _ in range(EVENT_BUFFER):
+                    receive.receive_nowait()
+                send.send_nowait(EffectsMissed())
 
     async def _keep_time(self) -> None:
         """Wake the sync machines when they are due."""
@@ -324,7 +331,7 @@ async def _held(directory: Path, wait: float) -> AsyncIterator[None]:
 
 async def _until_arrival(events: MemoryObjectReceiveStream[Effect]) -> None:
     async for effect in events:
-        if isinstance(effect, MessageArrived):
+        if isinstance(effect, MessageArrived | EffectsMissed):
             return
 
 
@@ -388,6 +395,8 @@ def create_home(
             Replica.create(records, os.urandom, archive.keys if archive else None)
             replica = _make_replica(records, config, lambda _: None, silent=archive is not None)
             if archive:
+                from .archive import import_archive  # noqa: PLC0415  only for this
+
                 import_archive(archive, replica, progress)
             if name:
                 with replica.batch():

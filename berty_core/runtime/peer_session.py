@@ -272,7 +272,7 @@ class PeerSession:
         self._host.session_changed(self)
 
     def request(self, contact: AccountId) -> None:
-        """Ask somebody who shows itself at the other end of an open session, once."""
+        """Ask somebody who shows itself at the other end of an open session; who failed there is not asked again."""
         if self.is_open and contact not in self._asked and self._tasks is not None:
             self._asked.add(contact)
             self._tasks.start_soon(self._request, contact)
@@ -487,6 +487,7 @@ class PeerSession:
                     self.session.finish(number)
                     if stream.contact is not None:
                         await self._host.request_sent(stream.contact)
+                        self._asked.discard(stream.contact)
                 case RequestReceived():
                     with suppress(UserError):  # it is blocked; it is told nothing, and its session may serve others
                         await self._host.request_received(event.contact)

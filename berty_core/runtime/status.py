@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..ids import DeviceId, GroupId
 from ..protocol.group import GroupKind
-from .peer_session import PeerSession
 
 if TYPE_CHECKING:
     from .node import Node
+    from .peer_session import PeerSession
 
 Json = dict[str, Any]
 MAX_DECISIONS = 20

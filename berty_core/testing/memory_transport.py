@@ -30,19 +30,19 @@ from ..contracts.transport import (
 from ..errors import EndOfStream, LinkLost, LocalProtocolError
 from .memory_pipe import Pipe
 
-NAME = "memory"
 TRAITS = Traits(stream=True, bitrate=1_000_000_000, latency=0.0, backends=frozenset({"asyncio", "trio"}))
 
 Discovered = EndpointFound | EndpointLost
 
 
 class MemoryNetwork:
-    """A medium that transports share; register it as a plugin (`plugins.hooks.register(network, "memory")`).
+    """A medium that transports share; register it as a plugin (`plugins.hooks.register(network, network.name)`).
 
     `chunk` is the largest piece in which bytes arrive, `latency` (s) how long each piece takes.
     """
 
-    def __init__(self, *, chunk: int = 65536, latency: float = 0.0) -> None:
+    def __init__(self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0) -> None:
+        self.name = name
         self.chunk = chunk
         self.latency = latency
         self.dialled: list[MemoryLink] = []  # the dialler's end of every link that was opened, oldest first
@@ -191,7 +191,7 @@ class MemoryTransport:
         self._hide()
         self._beacon = beacon
         if beacon is not None:
-            self.endpoint = Endpoint(NAME, self._network._new_address())
+            self.endpoint = Endpoint(self._network.name, self._network._new_address())
         self.tell()
         await anyio.lowlevel.checkpoint()
 
@@ -203,7 +203,9 @@ class MemoryTransport:
             raise LinkLost(f"nobody is at {endpoint.address!r}")
         there, back = (Pipe(self._network) for _ in range(2))
         link = MemoryLink(endpoint, there, back, initiator=True)
-        accepted = MemoryLink(Endpoint(NAME, f"who dialled {endpoint.address}"), back, there, initiator=False)
+        accepted = MemoryLink(
+            Endpoint(self._network.name, f"who dialled {endpoint.address}"), back, there, initiator=False
+        )
         link.remote_end, accepted.remote_end = accepted, link
         self._links.append(link)
         other._links.append(accepted)
@@ -242,12 +244,12 @@ class MemoryConfig:
 class MemorySpec:
     """How a node gets a transport over a network in memory."""
 
-    name = NAME
     traits = TRAITS
     config: type = MemoryConfig
     tested_on: tuple[str, ...] = ()
 
     def __init__(self, network: MemoryNetwork) -> None:
+        self.name = network.name
         self._network = network
 
     def probe(self, config: object) -> Probe:

@@ -142,6 +142,27 @@ def test_withdrawing_and_coming_back() -> None:
     assert other.group_of(tag) == ONE.id
 
 
+def test_who_comes_back_to_a_group_that_was_joined_meanwhile() -> None:
+    """A tag that was withdrawn is forgotten: what is offered after it waits for a new one."""
+    one, other = pair([ONE], [])
+    carry(one, other)
+    one.withdraw(ONE.id)
+    carry(one, other)
+    other.offer([(ONE, BOB)])
+    assert kinds(other.take()) == ["offer"]
+    one, other = pair([ONE], [])
+    carry(one, other)
+    one.withdraw(ONE.id)
+    carry(one, other)
+    other.offer([(ONE, BOB)])
+    carry(one, other)
+    one.offer([(ONE, ANN)])
+    assert carry(one, other) == (
+        [GroupProven(ONE.id, Level.MEMBER, BOB.public)],
+        [GroupProven(ONE.id, Level.MEMBER, ANN.public)],
+    )
+
+
 def test_a_new_beacon() -> None:
     """The peer learns under which nonce we show ourselves from now on; more than 8 bytes are cut."""
     one, other = pair([], [])
@@ -155,7 +176,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STEPS, st.sets(st.tuples(st.integers(0, 1), st.integers(0, 2))))
 def test_any_order_ends_with_what_both_show(steps: list[tuple[str, int, int]], replicas: set[tuple[int, int]]) -> None:
     """Offers, withdrawals and frames under way may cross in any way: at the end exactly what both show is proven."""

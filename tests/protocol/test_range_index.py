@@ -126,15 +126,29 @@ def test_ranges_are_what_counting_gives(positions: set[Position], prefixes: list
 
 
 @settings(max_examples=60, deadline=None)
-@given(SETS, st.text("0123456789abcdef", max_size=3), st.data())
-def test_what_lies_outside_of_ranges(positions: set[Position], within: str, data: st.DataObject) -> None:
+@given(SETS.filter(bool), st.integers(0, 4), st.data())
+def test_what_lies_outside_of_ranges(positions: set[Position], depth: int, data: st.DataObject) -> None:
     """The prefixes that are given back cover exactly what is within and in none of the ranges, once."""
     _, index = built(list(positions))
+    within = path_of(data.draw(st.sampled_from(sorted(positions))))[:depth]
+    assert list(index.outside(within, [within])) == list(index.outside(within, ["", within])) == []
+    assert list(index.outside(within, [])) == [within]
     below = [path for path in sorted(map(path_of, positions)) if path.startswith(within)]
     cuts = [path[:length] for path in below for length in range(len(within), 8)] + [within + "0", within + "f" * 70]
     ranges = sorted(data.draw(st.sets(st.sampled_from(cuts), max_size=8)))
     found = [path for prefix in index.outside(within, ranges) for path in index.paths(prefix)]
     assert found == [path for path in below if not path.startswith(tuple(ranges) or ("x",))]
+
+
+def test_what_lies_outside_in_a_larger_log() -> None:
+    """The same where ranges are nodes, parts of leaves, or everything."""
+    paths = sorted(map(path_of, spread(500)))
+    _, index = built(spread(500))
+    for ranges in ([""], ["3"], ["31", "312", "32"], ["1", "2", "3"], ["310", paths[400]], [paths[0][:9], paths[-1]]):
+        found = [path for prefix in index.outside("", ranges) for path in index.paths(prefix)]
+        assert found == [path for path in paths if not path.startswith(tuple(ranges))]
+    assert list(index.outside("31", ["31"])) == []
+    assert len(list(index.outside("", ["31"]))) < 20
 
 
 @settings(max_examples=60, deadline=None)

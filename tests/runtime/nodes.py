@@ -20,18 +20,19 @@ PATIENCE = 15.0
 Json = dict[str, Any]
 
 
-def plugins_on(network: MemoryNetwork) -> Plugins:
-    """What is installed, with this network in place of the LAN."""
+def plugins_on(*networks: MemoryNetwork) -> Plugins:
+    """What is installed, with these networks in place of the LAN."""
     plugins = load_plugins(disabled=["mdns"])
-    plugins.hooks.register(network, "memory")
+    for network in networks:
+        plugins.hooks.register(network, network.name)
     return plugins
 
 
 @asynccontextmanager
-async def node_on(network: MemoryNetwork, home: Path, **config: Any) -> AsyncIterator[Node]:
+async def node_on(network: MemoryNetwork, home: Path, *more: MemoryNetwork, **config: Any) -> AsyncIterator[Node]:
     """A node whose account is called as its home."""
     async with Node.open(
-        home, name=home.name, config=NodeConfig(keyring=False, **config), plugins=plugins_on(network)
+        home, name=home.name, config=NodeConfig(keyring=False, **config), plugins=plugins_on(network, *more)
     ) as node:
         yield node
 

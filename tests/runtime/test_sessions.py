@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from berty_core.codec.cid import Cid
 from berty_core.errors import StoreFull
-from berty_core.runtime import connectivity
+from berty_core.runtime import connectivity, peer_session
 from berty_core.runtime.node import Node
 from berty_core.runtime.peer_session import PeerSession
 from berty_core.testing.memory_transport import MemoryNetwork
@@ -94,9 +95,13 @@ async def test_without_acknowledgement_a_text_is_held(network: MemoryNetwork, tm
 
 
 async def test_three_in_a_group_of_whom_two_never_meet(network: MemoryNetwork, tmp_path: Path) -> None:
-    """What one writes reaches all, also by way of others, and stands in one order everywhere."""
-    async with nodes_on(network, tmp_path, "Ann", "Bob", "Eve") as (ann, bob, eve):
-        await befriend(bob, ann)
+    """What one writes reaches another by way of the third, who is on two networks; all have one order."""
+    other = MemoryNetwork("elsewhere")
+    async with (
+        node_on(network, tmp_path / "Ann") as ann,
+        node_on(network, tmp_path / "Bob", other) as bob,
+        node_on(other, tmp_path / "Eve") as eve,
+    ):
         await group_of(ann, bob, eve)
         for number in range(3):
             for node in (ann, bob, eve):
@@ -105,6 +110,15 @@ async def test_three_in_a_group_of_whom_two_never_meet(network: MemoryNetwork, t
         for node in (ann, bob, eve):
             await has(node, "group", *wanted)
         assert await texts(ann, "group") == await texts(bob, "group") == await texts(eve, "group")
+        cid = await ann.send("group", "to Eve")
+        await until(lambda: acknowledged_by(ann, "group", cid, "Bob", "Eve"), "both acknowledge")
+        assert {session.transport for session in bob.sessions} == {"memory", "elsewhere"}
+
+
+async def acknowledged_by(node: Node, to: str, cid: Cid, *names: str) -> bool:
+    """Whether these acknowledged an own message."""
+    views = (await see(node, node.actions.message_state, to, str(cid)))["acknowledged"]
+    return {view["name"] for view in views} == set(names)
 
 
 async def test_both_dial_at_once_and_one_session_stays(
@@ -336,6 +350,25 @@ async def shows(node: Node, other: Node) -> bool:
     """Whether a node's session knows under which nonce the other one shows itself now."""
     assert other.connectivity is not None
     return only_session(node).beacon_nonce == other.connectivity._shown[-1].beacon.nonce
+
+
+async def test_a_dead_link_is_found_when_the_network_changes(
+    network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session whose peer gives no sign of life then makes room for another."""
+    monkeypatch.setattr(peer_session, "PROBE_TIMEOUT", 0.2)
+    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
+        await befriend(bob, ann)
+        await one_session_each(ann, bob)
+        session, (link,) = only_session(ann), network.live
+        link.stall()
+        link.remote_end.stall()
+        cid = await ann.send("Bob", "hello")
+        for node in (ann, bob):
+            assert node.connectivity is not None
+            node.connectivity.probe_all("memory")
+        await becomes(ann, "Bob", cid, "acknowledged")
+        assert "no sign of life" in session.closed_because
 
 
 # -- failures and the end ----------------------------------------------------------------------
