@@ -55,7 +55,7 @@ class Conversation:
         self.changed: Callable[[], None] = lambda: None
         self._after = 0
         self._watched = ""
-        self._said: set[str] = set()  # these are on the screen already, as they were typed
+        self._shown: set[str] = set()  # these are on the screen already
         self._saying = threading.Lock()
         self._leaving = False
 
@@ -64,15 +64,15 @@ class Conversation:
         self._after = self._node.call("last_arrival")
         view = self._node.call("group_show", name=self.to)
         click.echo(f"— {safe(view['name'])} —", err=True)
-        messages = list(self._node.stream("history", to=self.to, last=last, mark=True))[-last:] if last else []
-        for message in messages:
+        for message in self._node.stream("history", to=self.to, last=last) if last else ():
+            self._shown.add(message["id"])
             click.echo(message_text(message))
 
     def say(self, text: str) -> None:
         """Send a line, and watch how far it comes."""
         with self._saying:
             sent = self._node.call("send_text", to=self.to, text=text)
-            self._said.add(sent["id"])
+            self._shown.add(sent["id"])
         self._watched, self.state = sent["id"], "stored"
         self._spawn(self._watch, sent["id"])
 
@@ -90,8 +90,8 @@ class Conversation:
         try:
             for message in node.stream("arrivals", to=self.to, after=self._after, read=True):
                 with self._saying:
-                    was_said = message["id"] in self._said
-                if not was_said:
+                    is_shown = message["id"] in self._shown
+                if not is_shown:
                     print(message_text(message), flush=True)  # noqa: T201  prompt_toolkit guards print
         except BertyError as error:
             if not self._leaving:

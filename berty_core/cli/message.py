@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from ..errors import UserError
 from ..runtime.control_socket import NotInTime
 from .completion import complete_conversation
 from .output import hint, json_option, message_text, print_json
-from .reach import Reached, ask_who, reach
+from .reach import ask_who, reach
 from .settings import Settings
 
 MAX_TEXT = 560 * 1024  # bytes; no longer message reaches every member
@@ -124,7 +123,7 @@ def read(settings: Settings, to: str, last: int | None, keep_unread: bool, as_js
       berty read Hikers --json | jq -r '.[].text'
     """
     with reach(settings) as node:
-        found = _texts(node, to, last or 0, not keep_unread)
+        found = node.stream("history", to=to, last=last or 0, mark=not keep_unread)
         if as_json:
             print_json(list(found))
             return
@@ -133,11 +132,6 @@ def read(settings: Settings, to: str, last: int | None, keep_unread: bool, as_js
             click.echo(message_text(message))
         if not shown:
             hint("There are no messages yet.")
-
-
-def _texts(node: Reached, to: str, last: int, mark: bool) -> Iterator[dict[str, Any]]:
-    messages = node.stream("history", to=to, last=last, mark=mark)
-    yield from list(messages)[-last:] if last else messages
 
 
 @click.command()
@@ -162,11 +156,14 @@ def tail(settings: Settings, to: str, last: int, after: int | None, as_json: boo
         raise click.UsageError("--last needs a conversation: berty tail TO --last N")
     with reach(settings, network=True, lasting=True) as node:
         start = node.call("last_arrival") if after is None else after
+        shown: set[str] = set()  # what comes while the first ones are printed is among both
         if last:
-            for message in _texts(node, to, last, True):
+            for message in node.stream("history", to=to, last=last):
+                shown.add(message["id"])
                 _print_arrival(message, as_json, single=True)
         for message in node.stream("arrivals", to=to, after=start, read=bool(to)):
-            _print_arrival(message, as_json, bool(to))
+            if message["id"] not in shown:
+                _print_arrival(message, as_json, bool(to))
 
 
 def _print_arrival(message: dict[str, Any], as_json: bool, single: bool) -> None:

@@ -153,6 +153,8 @@ class Session:
         self._identity = identity
         self._ephemeral = ephemeral
         self._secret_for_tag = secret_for_tag
+        self.tag = b""
+        """The tag of the advert under which the two ends met; public."""
         self._guard = guard
         self._deadline: float | None = now + HANDSHAKE_TIMEOUT
         self._messages = NoiseMessages(MAX_HANDSHAKE_MESSAGE)
@@ -274,6 +276,7 @@ class Session:
         self._begin(tag, secret or hkdf_sha256(self._ephemeral, b"nothing is shown under this tag"))
 
     def _begin(self, tag: bytes, secret: Secret) -> None:
+        self.tag = tag
         self._noise = NoiseHandshake(
             self.initiator, self._identity.key, self._ephemeral, prologue=PROLOGUE + tag, psk=bytes(secret)
         )

@@ -66,6 +66,7 @@ class Shown:
     identity: NodeIdentity
     beacon: Beacon
     secrets: dict[bytes, Secret] = attrs.field(repr=False)
+    link_tag: bytes  # the one of these tags that stands for our contact link, or nothing
 
 
 @attrs.frozen
@@ -206,7 +207,9 @@ class Connectivity:
             shown = random.sample(shown, count)  # another part of them in each period
         secrets = {_tag(self._keys[point][0], nonce): self._keys[point][1] for point in shown}
         tags = tuple(sorted(secrets))
-        self._shown.append(Shown(identity, Beacon(nonce, tags), secrets))
+        own_link = self._points.own_link
+        link_tag = _tag(self._keys[own_link][0], nonce) if own_link else b""
+        self._shown.append(Shown(identity, Beacon(nonce, tags), secrets, link_tag))
 
     def _all_points(self) -> list[bytes]:
         own = [self._points.own_link] if self._points.own_link else []
@@ -359,7 +362,10 @@ class Connectivity:
             Secret(host.entropy(32)),
             host.monotonic(),
         )
-        self._tasks.start_soon(self._serve, PeerSession(host, link, machine))
+        self._tasks.start_soon(self._serve, PeerSession(host, link, machine, is_link_tag=self._is_link_tag))
+
+    def _is_link_tag(self, tag: bytes) -> bool:
+        return any(shown.link_tag == tag for shown in self._shown)
 
     def _secret_for_tag(self, tag: bytes) -> Secret | None:
         return next((shown.secrets[tag] for shown in self._shown if tag in shown.secrets), None)

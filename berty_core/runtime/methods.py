@@ -191,16 +191,26 @@ class Methods:
     async def history(self, to: str, last: int = 0, mark: bool = True) -> AsyncIterator[Json]:
         """The last messages (0: all) in the log's order, page by page; afterwards they count as read."""
         node = self._node
-        if 0 < last <= PAGE:
-            for found in await node.store.read(node.actions.read, to, last, False):
+        ids = await node.store.read(node.actions.message_ids, to)
+        if last:
+            for found in await self._newest(to, ids, last):
                 yield found
         else:
-            ids = await node.store.read(node.actions.message_ids, to, 2 * last)  # every second one may be a receipt
             for start in range(0, len(ids), PAGE):
                 for found in await node.store.read(node.actions.messages_at, to, ids[start : start + PAGE]):
                     yield found
         if mark:
             await node.store.write(node.actions.mark_read, to)
+
+    async def _newest(self, to: str, ids: list[str], last: int) -> list[Json]:
+        """The last messages among some entries, most of which may be receipts."""
+        pages: list[list[Json]] = []
+        count, end = 0, len(ids)
+        while end and count < last:
+            start = max(0, end - PAGE)
+            pages.append(await self._node.store.read(self._node.actions.messages_at, to, ids[start:end]))
+            count, end = count + len(pages[-1]), start
+        return [found for page in reversed(pages) for found in page][-last:]
 
 
 async def _until_arrival(events: Any) -> None:

@@ -22,7 +22,7 @@ from ..contracts.transport import Endpoint, Link
 from ..crypto.keys import PrivateKey, Secret
 from ..errors import BertyError, RemoteProtocolError, TransportError, UserError
 from ..ids import AccountId, DeviceId, GroupId
-from ..protocol.group import Group, LogKind
+from ..protocol.group import Group, LogKind, contact_group
 from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
 from ..protocol.offers import MAX_FRAME as MAX_CONTROL_FRAME
 from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn
@@ -120,6 +120,7 @@ class PeerSession:
         *,
         endpoint: Endpoint | None = None,
         wanted: AccountId | None = None,
+        is_link_tag: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         self.link = link
         self.session = session
@@ -135,6 +136,9 @@ class PeerSession:
         self.bytes_sent = self.bytes_received = 0
         self._host = host
         self._wanted = wanted
+        self._contact = wanted
+        self._is_link_tag = is_link_tag
+        self._by_link = wanted is not None
         self._asked: set[AccountId] = set()
         self._offers: GroupOffers | None = None
         self._control_stream: int | None = None
@@ -211,8 +215,7 @@ class PeerSession:
 
     def _close_if_useless(self) -> None:
         """A session that shares no group is closed after a while; a request that is accepted later meets anew."""
-        useful = bool(self.groups) or any(isinstance(stream, _Request) for stream in self._streams.values())
-        if useful or not self.is_open:
+        if self.groups or not self.is_open:
             self._useless_since = None
         elif self._useless_since is None:
             self._useless_since = self._host.monotonic()
@@ -265,6 +268,7 @@ class PeerSession:
         if self.session.initiator:
             self._control_stream = self.session.open_stream(CONTROL)
             self._streams[self._control_stream] = _Control()
+        self._by_link |= self._is_link_tag(self.session.tag)
         if self._wanted is not None:
             self._asked.add(self._wanted)
             await self._request(self._wanted)
@@ -329,12 +333,22 @@ class PeerSession:
         """Show the groups that were not shown on this session yet, and withdraw those that are ours no longer."""
         if self._offers is None:
             return
-        groups = self._host.groups_to_offer()
+        groups = self._groups_to_offer()
         self._offers.offer(groups)
         for group in self._offers.shown - {group.id for group, _ in groups}:
             self._offers.withdraw(group)
             self._close_group(group)
         self._send_control()
+
+    def _groups_to_offer(self) -> list[tuple[Group, PrivateKey]]:
+        """All groups; but whoever merely holds a contact link learns about no group but the one with its account."""
+        groups = self._host.groups_to_offer()
+        if self.groups or not self._by_link:
+            return groups
+        if self._contact is None:
+            return []
+        shared = contact_group(self._host.account_key(), self._contact).id
+        return [pair for pair in groups if pair[0].id == shared]
 
     def change_beacon(self, nonce: bytes) -> None:
         """Tell the peer under which nonce we are found from now on."""
@@ -489,9 +503,11 @@ class PeerSession:
                         await self._host.request_sent(stream.contact)
                         self._asked.discard(stream.contact)
                 case RequestReceived():
+                    self._contact = event.contact.account
                     with suppress(UserError):  # it is blocked; it is told nothing, and its session may serve others
                         await self._host.request_received(event.contact)
                     self.session.finish(number)
+                    self.offer_groups()
 
 
 async def _verify_ahead(peer: SyncPeer, kind: LogKind, blocks: tuple[bytes, ...]) -> Verified | None:

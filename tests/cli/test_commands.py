@@ -182,6 +182,16 @@ def test_read_is_alike_and_last_counts_messages(people: People) -> None:
     assert [m["id"] for m in bob.berty("read", "Ann", "--last", "3", "--json").data] == ours[-3:]
 
 
+def test_last_counts_texts_where_most_entries_are_receipts(people: People) -> None:
+    """More texts than one page of entries holds are asked for, and each text has its receipt beside it."""
+    ann, bob = people
+    lines = [f"line {number}" for number in range(80)]
+    bob.berty("chat", "Ann", "--last", "0", stdin="\n".join(lines).encode())
+    until(lambda: ann.berty("read", "Bob", "--last", "1", "--json").data[0]["text"] == "line 79")
+    until(lambda: bob.berty("read", "Ann", "--last", "1", "--json").data[0]["state"] == "acknowledged")
+    assert [message["text"] for message in ann.berty("read", "Bob", "--last", "80", "--json").data] == lines
+
+
 def test_a_group(people: People) -> None:
     """Made, invited to by a contact, joined by name, talked in, renamed for all, and left."""
     ann, bob = people
