@@ -136,6 +136,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _output_gone()
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # it came while a class was being made
+            click.echo("interrupted", err=True)
+            return INTERRUPTED
         return _report(error)
 
 

@@ -18,7 +18,12 @@ from .settings import Settings
 from .text import safe
 
 if TYPE_CHECKING:
-    from ..runtime.node import Node
+    from pathlib import Path
+
+    from anyio import CancelScope
+    from anyio.abc import TaskStatus
+
+    from ..config import NodeConfig
 
 
 class _SafeFormatter(logging.Formatter):
@@ -54,9 +59,13 @@ def run(settings: Settings, verbose: bool) -> None:
     """
     import anyio  # noqa: PLC0415  slow
 
+    from ..runtime.home import SALT_FILE  # noqa: PLC0415  slow
+
     set_up_log(verbose)
     _refuse_second(settings)
-    anyio.run(_run, settings)
+    config = settings.config()
+    words = settings.passphrase.read("Passphrase of this home") if (settings.home / SALT_FILE).exists() else ""
+    anyio.run(_run, settings.home, config, words)
 
 
 def _refuse_second(settings: Settings) -> None:
@@ -70,27 +79,31 @@ def _refuse_second(settings: Settings) -> None:
             )
 
 
-async def _run(settings: Settings) -> None:
-    from ..runtime.home import SALT_FILE  # noqa: PLC0415  slow
-    from ..runtime.node import Node  # noqa: PLC0415
+async def _run(home: Path, config: NodeConfig, passphrase: str) -> None:
+    import anyio  # noqa: PLC0415  slow
 
-    config = settings.config()
-    words = settings.passphrase.read("Passphrase of this home") if (settings.home / SALT_FILE).exists() else ""
-    async with Node.open(settings.home, config=config, passphrase=lambda: words, wait=PATIENCE) as node:
-        name = await node.store.read(node.replica.own_name)
-        click.echo(f"{safe(name)} takes part, with the home {node.home}. Ctrl-C ends it.")
-        for notice in node.notices:
-            hint(f"Notice: {notice}")
-        await _until_signal(node)
+    from ..runtime.node import Node  # noqa: PLC0415  slow
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_until_signal, tasks.cancel_scope)
+        async with Node.open(home, config=config, passphrase=lambda: passphrase, wait=PATIENCE) as node:
+            name = await node.store.read(node.replica.own_name)
+            click.echo(f"{safe(name)} takes part, with the home {safe(str(node.home))}. Ctrl-C ends it.")
+            for notice in node.notices:
+                hint(f"Notice: {notice}")
+            await anyio.sleep_forever()
+        tasks.cancel_scope.cancel()
 
 
-async def _until_signal(node: Node) -> None:
+async def _until_signal(scope: CancelScope, *, task_status: TaskStatus[None]) -> None:
+    """Leave the scope at the first signal; a second one is not held back from ending the process."""
     import anyio  # noqa: PLC0415  slow
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
-            node.stop()
-            return
+            break
+    scope.cancel()
 
 
 @click.command()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,19 +119,53 @@ def ask_who(settings: Settings, method: str, **params: Any) -> tuple[Any, bool]:
 @contextmanager
 def own_node(settings: Settings, *, network: bool, lasting: bool) -> Iterator[Reached]:
     """Open the home in this process, on a thread of its own, so that the command itself may block."""
+    passphrase = _passphrase(settings)
+    with ExitStack() as stack:
+        try:
+            with _signals_held_back():
+                node = stack.enter_context(_opened(settings, network, not lasting, passphrase))
+            yield node
+        finally:
+            with _signals_held_back():
+                stack.close()
+
+
+def _passphrase(settings: Settings) -> Callable[[], str] | None:
+    from ..runtime.home import SALT_FILE  # noqa: PLC0415  slow; not needed as a client
+
+    if not (settings.home / SALT_FILE).exists():
+        return None
+    words = settings.passphrase.read("Passphrase of this home")
+    return lambda: words
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until a home is open, or closed: halfway they would leave a thread behind."""
+    if threading.current_thread() is not threading.main_thread():  # signals never interrupt it
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextmanager
+def _opened(settings: Settings, network: bool, brief: bool, passphrase: Callable[[], str] | None) -> Iterator[OwnNode]:
     from anyio.from_thread import start_blocking_portal  # noqa: PLC0415  slow; not needed as a client
 
-    from ..runtime.home import SALT_FILE  # noqa: PLC0415
     from ..runtime.node import Node  # noqa: PLC0415
 
-    passphrase: Callable[[], str] | None = None
-    if (settings.home / SALT_FILE).exists():
-        words = settings.passphrase.read("Passphrase of this home")
-        passphrase = lambda: words  # noqa: E731
     opening = partial(Node.open, settings.home, network=network, config=settings.config(), passphrase=passphrase)
     with start_blocking_portal() as portal:
-        running, (node, leave) = portal.start_task(_hold, opening)
-        node.is_brief = not lasting
+        running, (node, leave) = portal.start_task(_hold, opening, brief)
         for notice in node.notices:
             hint(f"Notice: {notice}")
         try:
@@ -140,13 +176,17 @@ def own_node(settings: Settings, *, network: bool, lasting: bool) -> Iterator[Re
 
 
 async def _hold(
-    opening: Callable[[], AbstractAsyncContextManager[Node]], *, task_status: TaskStatus[tuple[Node, Event]]
+    opening: Callable[[], AbstractAsyncContextManager[Node]],
+    brief: bool,
+    *,
+    task_status: TaskStatus[tuple[Node, Event]],
 ) -> None:
     """Have a node open until its user leaves, or another process ends it."""
     from anyio import Event  # noqa: PLC0415  slow; not needed as a client
 
     leave = Event()
     async with opening() as node:
+        node.is_brief = brief
         task_status.started((node, leave))
         await leave.wait()
 

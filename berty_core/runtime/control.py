@@ -22,7 +22,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ..errors import BertyError, UserError
 from . import control_socket
-from .control_socket import MAX_REQUEST, PLACE_FILE, error_kind, peer_is_this_user
+from .control_socket import MAX_REQUEST, PLACE_FILE, NodeEnded, error_kind, peer_is_this_user
 from .methods import STREAMS, Methods
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ async def _next_request(reader: BufferedByteReceiveStream) -> tuple[str, Json] |
 
 
 def _error(error: BertyError) -> Json:
+    if isinstance(error, NodeEnded):
+        return {"closing": True}
     return {"error": {"kind": error_kind(error), "message": str(error)}}
 
 

@@ -72,4 +72,13 @@ class EffectsMissed:
     """This listener was too slow and was not told everything: it has to look for itself."""
 
 
-Effect = EntryAdded | MessageArrived | DeliveryChanged | StateChanged | GroupsChanged | OwnEntryMet | RequestSettled | EffectsMissed
+Effect = (
+    EntryAdded
+    | MessageArrived
+    | DeliveryChanged
+    | StateChanged
+    | GroupsChanged
+    | OwnEntryMet
+    | RequestSettled
+    | EffectsMissed
+)

@@ -15,6 +15,7 @@ import anyio.to_thread
 import attrs
 from anyio.abc import TaskStatus
 
+from .control_socket import NodeEnded
 from .effects import Effect
 from .replica import Replica
 from .sync_hub import Outgoing, SyncHub, SyncPeer
@@ -100,7 +101,7 @@ class StoreWorker:
 
     def _put(self, job: _Job) -> None:
         if self._stopped:
-            job.error = RuntimeError("the node is closed")
+            job.error = NodeEnded("the node has ended", untouched=True)
             job.done.set()
             return
         self._jobs.append(job)

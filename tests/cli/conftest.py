@@ -77,14 +77,6 @@ class Home:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(self.command(*words), **{**pipes, **options})
 
-    def node(self) -> Running:
-        """Start `berty run`, and wait until it serves its socket."""
-        process = self.start("run")
-        assert process.stdout is not None
-        assert b"takes part" in process.stdout.readline()
-        until((self.path / "socket").exists)
-        return process
-
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for what another process does."""

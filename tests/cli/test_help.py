@@ -14,6 +14,7 @@ import click
 import pytest
 
 from berty_core.cli.main import berty, run
+from berty_core.cli.settings import Passphrase, Settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -78,6 +79,12 @@ def test_no_option_takes_a_secret() -> None:
         for option in command.params:
             if isinstance(option, click.Option) and "passphrase" in option.opts[0]:
                 assert option.is_flag or option.opts[0] in ("--passphrase-file", "--passphrase-fd"), name
+
+
+def test_a_passphrase_is_not_shown() -> None:
+    """Wherever the settings of a command are printed, a passphrase that was read is left out."""
+    settings = Settings(Path("home"), (), Passphrase(known="correct horse"))
+    assert "horse" not in f"{settings!r} {settings}"
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from berty_core.cli import reach
 from berty_core.protocol.payloads import GroupInvitation
+from berty_core.runtime.control_socket import NodeEnded
 from berty_core.runtime.lock import home_lock
 from berty_core.runtime.node import Node
 
@@ -82,15 +83,14 @@ def test_stop_and_signals_end_a_node(ann: Home, start: Start) -> None:
     """`berty stop`, SIGTERM and Ctrl-C all end it in good order: exit code 0, and no socket is left."""
     for ending in ("stop", signal.SIGTERM, signal.SIGINT):
         node = start(ann, "run")
-        until(lambda: serves(ann))
+        assert node.stdout is not None
+        assert node.stdout.readline().startswith(b"Ann takes part")
         socket = Path((ann.path / "socket").read_text())
         if isinstance(ending, str):
             assert ann.berty("stop").out == "The node has ended.\n"
         else:
             node.send_signal(ending)
-        code, out, err = left(node)
-        assert (code, err) == (0, "")
-        assert out.startswith("Ann takes part")
+        assert left(node) == (0, "", "")
         assert not socket.exists()
         assert not serves(ann)
 
@@ -344,3 +344,16 @@ def test_a_false_invitation_in_a_message(people: People, start: Start) -> None:
 async def _send_invitation(home: Path, link: str) -> None:
     async with Node.open(home, network=False, config=NO_KEYRING) as node:
         await node.store.write(node.actions.send, "Ann", GroupInvitation(link))
+
+
+def test_a_node_that_has_ended_says_so(ann: Home) -> None:
+    """Who asks it too late learns that nothing was done, and may ask the next one."""
+    with pytest.raises(NodeEnded) as caught:
+        anyio.run(_ask_too_late, ann.path)
+    assert caught.value.untouched
+
+
+async def _ask_too_late(home: Path) -> None:
+    async with Node.open(home, network=False, config=NO_KEYRING) as node:
+        assert await node.store.read(node.replica.own_name) == "Ann"
+    await node.store.read(node.replica.own_name)

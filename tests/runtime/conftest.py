@@ -11,6 +11,7 @@ import pytest
 
 from berty_core.config import NodeConfig
 from berty_core.runtime.node import Node
+from berty_core.testing.memory_transport import MemoryNetwork
 
 from .keyrings import NoKeyring
 
@@ -39,3 +40,9 @@ def open_home() -> Open:
             yield node
 
     return opened
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    """A network of this test."""
+    return MemoryNetwork()

@@ -14,6 +14,7 @@ from berty_core.config import NodeConfig
 from berty_core.ids import GroupId
 from berty_core.plugins import Plugins, load_plugins
 from berty_core.runtime.node import Node
+from berty_core.runtime.peer_session import PeerSession
 from berty_core.testing.memory_transport import MemoryNetwork
 
 PATIENCE = 15.0
@@ -143,3 +144,43 @@ async def group_of(founder: Node, *members: Node, name: str = "group") -> GroupI
 
     await until(know, "all members know of each other")
     return group
+
+
+def only_session(node: Node) -> PeerSession:
+    """The one session of a node."""
+    (session,) = node.sessions
+    return session
+
+
+async def one_session_each(*nodes: Node) -> None:
+    """Wait until each node has one open session."""
+
+    async def alone() -> bool:
+        return all(len(node.sessions) == 1 and node.sessions[0].is_open for node in nodes)
+
+    await until(alone, "one session each")
+
+
+async def no_session(*nodes: Node) -> None:
+    """Wait until no node has a session."""
+
+    async def alone() -> bool:
+        return not any(node.sessions for node in nodes)
+
+    await until(alone, "no session")
+
+
+async def nobody_dials(*nodes: Node) -> bool:
+    """Whether no node is about to dial, nor waits for its turn."""
+    return not any(node.connectivity._dialling for node in nodes if node.connectivity)
+
+
+async def is_contact_in(node: Node, name: str, state: str) -> bool:
+    """Whether somebody is in this state to a node."""
+    return await contact_state(node, name) == state
+
+
+async def said(node: Node, words: str) -> bool:
+    """Whether a node gave these words as the reason of a decision."""
+    assert node.connectivity is not None
+    return any(words in decision for decision in node.connectivity.decisions)

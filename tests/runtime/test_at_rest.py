@@ -24,6 +24,7 @@ from .homes import contents
 from .nodes import befriend, do, group_of, has, nodes_on, see
 from .people import between, two
 
+PASSPHRASE = "correct horse"  # noqa: S105
 WORDS = ["a very secret text", "Annabella", "Bobadilla", "a hidden group", "an alias of mine", "a secret cursor"]
 
 
@@ -123,13 +124,13 @@ def read(home: Path) -> bytes:
 @pytest.mark.anyio
 async def test_no_byte_of_a_home_tells_its_passphrase_or_key(tmp_path: Path, open_home: Open) -> None:
     """A home with a passphrase holds a salt, and neither the passphrase nor what is made of it."""
-    create_home(tmp_path, "Annabella", passphrase="correct horse")
-    async with open_home(tmp_path, passphrase=lambda: "correct horse") as node:
+    create_home(tmp_path, "Annabella", passphrase=PASSPHRASE)
+    async with open_home(tmp_path, passphrase=lambda: PASSPHRASE) as node:
         await do(node, node.actions.group_new, "a hidden group")
         await do(node, node.actions.send, "a hidden group", UserMessage("a very secret text"))
         needles = [*await see(node, lambda: list(private_keys(node.replica))), *(word.encode() for word in WORDS)]
-    key = argon2id(b"correct horse", (tmp_path / SALT_FILE).read_bytes())
-    assert found_in(read(tmp_path), [b"correct horse", bytes(key), *needles]) == []
+    key = argon2id(PASSPHRASE.encode(), (tmp_path / SALT_FILE).read_bytes())
+    assert found_in(read(tmp_path), [PASSPHRASE.encode(), bytes(key), *needles]) == []
 
 
 def test_a_store_of_somebody_else_sees_no_more() -> None:

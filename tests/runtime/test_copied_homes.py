@@ -1,4 +1,4 @@
-"""Homes that are copied, moved or put back from a backup: a copy becomes a new device, the original stays what it is."""
+"""Homes that are copied, moved or put back from a backup: a copy becomes a new device, the original does not."""
 
 from __future__ import annotations
 

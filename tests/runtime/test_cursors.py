@@ -25,12 +25,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    """A network of this test."""
-    return MemoryNetwork()
-
-
 async def take(messages: AsyncIterator[Message], count: int) -> list[Message]:
     """The next messages."""
     with anyio.fail_after(10):

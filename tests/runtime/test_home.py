@@ -18,6 +18,7 @@ from .homes import contents
 from .keyrings import ForgetfulKeyring, Keyring, NoKeyring
 
 pytestmark = pytest.mark.anyio
+PASSPHRASE = "correct horse"  # noqa: S105
 
 
 def use(monkeypatch: pytest.MonkeyPatch, keyring: Keyring) -> Keyring:
@@ -88,9 +89,9 @@ async def test_an_interrupted_creation_leaves_no_home(
         patch.setattr(Replica, "create", die)
         create_home(tmp_path, "Ann", use_keyring=False)
     assert (tmp_path / KEY_FILE).exists()
-    create_home(tmp_path, "Ann", passphrase="correct horse")
+    create_home(tmp_path, "Ann", passphrase=PASSPHRASE)
     assert not (tmp_path / KEY_FILE).exists()
-    async with open_home(tmp_path, passphrase=lambda: "correct horse") as node:
+    async with open_home(tmp_path, passphrase=lambda: PASSPHRASE) as node:
         assert node.replica.own_name() == "Ann"
 
 
@@ -128,7 +129,7 @@ async def test_a_keyring_is_not_asked_if_that_is_not_wanted(tmp_path: Path, monk
     """`keyring = false` in the configuration, and a passphrase, leave it alone."""
     keyring = use(monkeypatch, Keyring())
     create_home(tmp_path / "file", "Ann", use_keyring=False)
-    create_home(tmp_path / "passphrase", "Ann", passphrase="correct horse")
+    create_home(tmp_path / "passphrase", "Ann", passphrase=PASSPHRASE)
     assert not keyring.entries
     assert not (tmp_path / "passphrase" / KEY_FILE).exists()
 
@@ -181,10 +182,10 @@ async def test_a_key_file_that_does_not_fit(what: str, tmp_path: Path, open_home
 
 async def test_a_passphrase(tmp_path: Path, open_home: Open) -> None:
     """Only the right one opens the home; a wrong one, and none, are told and change nothing."""
-    source = create_home(tmp_path, "Ann", passphrase="correct horse")
+    source = create_home(tmp_path, "Ann", passphrase=PASSPHRASE)
     assert source.kind == "passphrase"
     before = contents(tmp_path)
-    assert b"correct horse" not in b"".join(data for _, data in before.values())
+    assert PASSPHRASE.encode() not in b"".join(data for _, data in before.values())
     with pytest.raises(UserError, match=f"{tmp_path}: the key or passphrase is not the one"):
         async with open_home(tmp_path, passphrase=lambda: "wrong horse"):
             pass
@@ -193,9 +194,9 @@ async def test_a_passphrase(tmp_path: Path, open_home: Open) -> None:
             pass
     (tmp_path / SALT_FILE).write_bytes(b"short")
     with pytest.raises(StoreCorrupt, match="salt has 5 bytes, not 16"):
-        async with open_home(tmp_path, passphrase=lambda: "correct horse"):
+        async with open_home(tmp_path, passphrase=lambda: PASSPHRASE):
             pass
     (tmp_path / SALT_FILE).write_bytes(before[SALT_FILE][1])
     assert contents(tmp_path) == before
-    async with open_home(tmp_path, passphrase=lambda: "correct horse") as node:
+    async with open_home(tmp_path, passphrase=lambda: PASSPHRASE) as node:
         assert (node.replica.own_name(), node.key_source.kind) == ("Ann", "passphrase")

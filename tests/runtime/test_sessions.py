@@ -1,7 +1,4 @@
-"""Nodes that meet, talk, part and meet again over a network in memory: real sessions, stores and threads.
-
-On both backends: nothing of the runtime needs asyncio. (The LAN transport does, as zeroconf runs on asyncio only.)
-"""
+"""What happens on live sessions between real nodes: links that break, groups that come and go, disks that are full."""
 
 from __future__ import annotations
 
@@ -10,23 +7,25 @@ from pathlib import Path
 import anyio
 import pytest
 
-from berty_core.codec.cid import Cid
 from berty_core.errors import StoreFull
-from berty_core.runtime import connectivity, peer_session
+from berty_core.runtime import peer_session
 from berty_core.runtime.node import Node
-from berty_core.runtime.peer_session import PeerSession
 from berty_core.testing.memory_transport import MemoryNetwork
 
 from .nodes import (
-    ask,
     becomes,
     befriend,
     contact_state,
     do,
     group_of,
     has,
+    is_contact_in,
+    no_session,
     node_on,
     nodes_on,
+    one_session_each,
+    only_session,
+    said,
     see,
     state_of,
     texts,
@@ -42,161 +41,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    """A network of this test."""
-    return MemoryNetwork()
-
-
-def only_session(node: Node) -> PeerSession:
-    """The one session of a node."""
-    (session,) = node.sessions
-    return session
-
-
-async def one_session_each(*nodes: Node) -> None:
-    """Wait until each node has one open session."""
-
-    async def alone() -> bool:
-        return all(len(node.sessions) == 1 and node.sessions[0].is_open for node in nodes)
-
-    await until(alone, "one session each")
-
-
-# -- meeting -----------------------------------------------------------------------------------
-
-
-async def test_two_who_met_by_a_link_talk(network: MemoryNetwork, tmp_path: Path) -> None:
-    """A request, its acceptance, texts both ways, and the states of delivery up to acknowledged."""
-    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
-        await ask(bob, ann)
-        assert (await contact_state(ann, "Bob"), await contact_state(bob, "Ann")) == ("received", "added")
-        early = await bob.send("Ann", "before you accepted")
-        assert await state_of(bob, "Ann", early) == "stored"
-        await do(ann, ann.actions.contact_accept, "Bob")
-        await becomes(bob, "Ann", early, "acknowledged")
-        cid = await ann.send("Bob", "hello")
-        await becomes(ann, "Bob", cid, "acknowledged")
-        assert await texts(ann, "Bob") == await texts(bob, "Ann") == ["before you accepted", "hello"]
-        state = await see(ann, ann.actions.message_state, "Bob", str(cid))
-        assert [view["name"] for view in state["acknowledged"]] == [view["name"] for view in state["held"]] == ["Bob"]
-        await one_session_each(ann, bob)
-
-
-async def test_without_acknowledgement_a_text_is_held(network: MemoryNetwork, tmp_path: Path) -> None:
-    """What the other side holds is confirmed by its session, without an entry."""
-    async with nodes_on(network, tmp_path, "Ann", "Bob", acknowledge="never") as (ann, bob):
-        await befriend(bob, ann)
-        cid = await ann.send("Bob", "hello")
-        await becomes(ann, "Bob", cid, "held")
-        await has(bob, "Ann", "hello")
-        await anyio.sleep(0.3)  # longer than anything that could still be said takes
-        assert await state_of(ann, "Bob", cid) == "held"
-
-
-async def test_three_in_a_group_of_whom_two_never_meet(network: MemoryNetwork, tmp_path: Path) -> None:
-    """What one writes reaches another by way of the third, who is on two networks; all have one order."""
-    other = MemoryNetwork("elsewhere")
-    async with (
-        node_on(network, tmp_path / "Ann") as ann,
-        node_on(network, tmp_path / "Bob", other) as bob,
-        node_on(other, tmp_path / "Eve") as eve,
-    ):
-        await group_of(ann, bob, eve)
-        for number in range(3):
-            for node in (ann, bob, eve):
-                await node.send("group", f"{node.replica.own_name()} {number}")
-        wanted = [f"{name} {number}" for name in ("Ann", "Bob", "Eve") for number in range(3)]
-        for node in (ann, bob, eve):
-            await has(node, "group", *wanted)
-        assert await texts(ann, "group") == await texts(bob, "group") == await texts(eve, "group")
-        cid = await ann.send("group", "to Eve")
-        await until(lambda: acknowledged_by(ann, "group", cid, "Bob", "Eve"), "both acknowledge")
-        assert {session.transport for session in bob.sessions} == {"memory", "elsewhere"}
-
-
-async def acknowledged_by(node: Node, to: str, cid: Cid, *names: str) -> bool:
-    """Whether these acknowledged an own message."""
-    views = (await see(node, node.actions.message_state, to, str(cid)))["acknowledged"]
-    return {view["name"] for view in views} == set(names)
-
-
-async def test_both_dial_at_once_and_one_session_stays(
-    network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither leaves the other time to dial first; of the two links the same one stays on both sides."""
-    monkeypatch.setattr(connectivity, "SECOND_DIALLER", 0.0)
-    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
-        await befriend(bob, ann)
-        network.cut()
-        await no_session(ann, bob)
-        await until(lambda: nobody_dials(ann, bob), "what they had begun is over")
-        before = len(network.dialled)
-        network.latency = 0.02  # so that neither is done before the other begins
-        network.mend()
-        await one_session_each(ann, bob)
-        cid = await ann.send("Bob", "hello")
-        await becomes(ann, "Bob", cid, "acknowledged")
-        await one_session_each(ann, bob)
-        assert only_session(ann).handshake_hash == only_session(bob).handshake_hash
-        assert len(network.dialled) - before >= 2, "both dialled"
-        assert len(network.live) == 1
-
-
-async def nobody_dials(*nodes: Node) -> bool:
-    """Whether no node is about to dial, nor waits for its turn."""
-    return not any(node.connectivity._dialling for node in nodes if node.connectivity)
-
-
-async def test_a_link_to_nobody_waits_until_its_owner_comes(network: MemoryNetwork, tmp_path: Path) -> None:
-    """A request to somebody who is away is kept, over a restart, and handed over later."""
-    async with node_on(network, tmp_path / "Ann") as ann:
-        link = (await do(ann, ann.actions.contact_link))["link"]
-    async with node_on(network, tmp_path / "Bob") as bob:
-        await do(bob, bob.actions.contact_add, link)
-        assert await contact_state(bob, "Ann") == "to_request"
-    async with nodes_on(network, tmp_path, "Bob", "Ann") as (bob, ann):
-        await until(lambda: contact_state(ann, "Bob"), "the request arrives")
-        assert await contact_state(bob, "Ann") == "added"
-
-
-async def test_members_of_a_group_become_contacts(network: MemoryNetwork, tmp_path: Path) -> None:
-    """A request travels in the session that the two have already, whoever dialled it."""
-    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
-        await group_of(ann, bob)
-        await one_session_each(ann, bob)
-        session = only_session(ann)
-        await befriend(bob, ann)
-        await becomes(bob, "Ann", await bob.send("Ann", "hello"), "acknowledged")
-        assert only_session(ann) is session
-
-
-async def test_a_request_may_be_made_again_at_once(network: MemoryNetwork, tmp_path: Path) -> None:
-    """A discarded request does not stand in the way of the next one, while the session of the first is still open."""
-    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
-        await ask(bob, ann)
-        await do(ann, ann.actions.contact_discard, "Bob")
-        await do(bob, bob.actions.contact_block, "Ann")
-        link = (await do(ann, ann.actions.contact_link))["link"]
-        await do(bob, bob.actions.contact_add, link)  # whoever blocked somebody asks anew
-        await until(lambda: is_contact_in(ann, "Bob", "received"), "the second request arrives")
-
-
-async def is_contact_in(node: Node, name: str, state: str) -> bool:
-    """Whether somebody is in this state to a node."""
-    return await contact_state(node, name) == state
-
-
 # -- parting and meeting again -----------------------------------------------------------------
 
 
-async def no_session(*nodes: Node) -> None:
-    """Wait until no node has a session."""
-
-    async def alone() -> bool:
-        return not any(node.sessions for node in nodes)
-
-    await until(alone, "no session")
+def long(text: str) -> str:
+    """A text of which thirty are more than one stream takes at once."""
+    return text + " " * 20_000
 
 
 async def test_both_write_while_they_are_apart(network: MemoryNetwork, tmp_path: Path) -> None:
@@ -207,12 +57,12 @@ async def test_both_write_while_they_are_apart(network: MemoryNetwork, tmp_path:
             network.cut()
             await no_session(ann, bob)
             for number in range(30):
-                await ann.send("Bob", f"a{number}")
-                await bob.send("Ann", f"b{number}")
-            assert await texts(ann, "Bob") == [f"a{number}" for number in range(30)]
+                await ann.send("Bob", long(f"a{number}"))
+                await bob.send("Ann", long(f"b{number}"))
+            assert await texts(ann, "Bob") == [long(f"a{number}") for number in range(30)]
         network.mend()
         async with node_on(network, tmp_path / "Bob") as bob:
-            everything = [f"{who}{number}" for who in "ab" for number in range(30)]
+            everything = [long(f"{who}{number}") for who in "ab" for number in range(30)]
             await has(ann, "Bob", *everything)
             await has(bob, "Ann", *everything)
             assert await texts(ann, "Bob") == await texts(bob, "Ann")
@@ -395,12 +245,6 @@ async def test_a_full_disk_ends_the_session_and_loses_nothing(
                 await bob.send("Ann", "hello")
         await becomes(ann, "Bob", cid, "acknowledged")
         assert await texts(bob, "Ann") == ["hello"]
-
-
-async def said(node: Node, words: str) -> bool:
-    """Whether a node gave these words as the reason of a decision."""
-    assert node.connectivity is not None
-    return any(words in decision for decision in node.connectivity.decisions)
 
 
 async def test_a_node_that_is_stopped_in_the_middle_of_traffic(network: MemoryNetwork, tmp_path: Path) -> None:
