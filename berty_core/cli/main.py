@@ -131,14 +131,10 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         return _output_gone()
     except Exception as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # it came while a class was being made
-            click.echo("interrupted", err=True)
-            return INTERRUPTED
         return _report(error)
 
 
@@ -156,10 +152,17 @@ def _complete(instruction: str) -> int:
     return shell_complete(berty, {}, "berty", COMPLETION, instruction)
 
 
+def _interrupted() -> int:
+    click.echo("interrupted", err=True)
+    return INTERRUPTED
+
+
 def _report(error: Exception) -> int:
     """Say what happened; the traceback is for those who ask for it."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    if isinstance(error.__cause__, KeyboardInterrupt):  # it came while a class was being made
+        return _interrupted()
     debug = os.environ.get("BERTY_DEBUG") == "1"
     if debug:
         import traceback  # noqa: PLC0415

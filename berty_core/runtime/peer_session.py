@@ -151,6 +151,11 @@ class PeerSession:
         """Whether the handshake is done and the session not closed."""
         return bool(self.handshake_hash) and not self.closed_because
 
+    @property
+    def offered(self) -> frozenset[GroupId]:
+        """The groups that are shown to the peer; what it does not share says nothing to it."""
+        return self._offers.shown if self._offers else frozenset()
+
     # -- life ----------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -387,6 +392,7 @@ class PeerSession:
         if self.session.initiator and shares_logs and len(self._streams) < MAX_STREAMS:
             number = self.session.open_stream(GROUP, self._offers.own_tag(group))
             await self._open_group(number, group, opener=True)
+        self.offer_groups()
         self._host.session_changed(self)
 
     # -- groups --------------------------------------------------------------------------------

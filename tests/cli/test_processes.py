@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,14 +158,36 @@ def test_a_command_does_not_wait_for_ever(ann: Home, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_command_is_interrupted(ann: Home, start: Start, number: int, code: int) -> None:
-    """With a node of its own it closes the home first; no traceback, the usual exit code."""
+@pytest.mark.parametrize("opened", ["socket", "berty.sqlite3-wal"], ids=["once it serves", "while it opens"])
+def test_a_command_is_interrupted(ann: Home, start: Start, opened: str, number: int, code: int) -> None:
+    """With a node of its own it closes the home first, also where it was just opening it; no traceback, no hanging."""
     tail = start(ann, "tail")
-    until(lambda: serves(ann))
-    time.sleep(0.2)  # until it waits for messages; nothing tells
+    until((ann.path / opened).exists)
     tail.send_signal(number)
-    ended, out, err = left(tail)
-    assert (ended, out, err) == (code, "", "interrupted\n" if code == 130 else "")
+    assert left(tail) == (code, "", "interrupted\n" if code == 130 else "")
+    assert not serves(ann)
+
+
+INTERRUPTED_START = """
+import signal, sys
+import anyio.from_thread
+
+class Interrupted(anyio.from_thread.Future):
+    def result(self, timeout=None):
+        signal.raise_signal(signal.SIGINT)
+        return super().result(timeout)
+
+anyio.from_thread.Future = Interrupted
+from berty_core.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+def test_an_interrupt_does_not_hang(ann: Home) -> None:
+    """Ctrl-C just when the node's thread begins waits until the home is open, and then closes it again."""
+    command = [sys.executable, "-c", INTERRUPTED_START, "--home", str(ann.path), "account", "show"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
     assert not serves(ann)
 
 
@@ -300,9 +323,11 @@ def test_chat_without_a_terminal(people: People, start: Start) -> None:
 def test_tail(people: People, start: Start) -> None:
     """Each arrival is one line of JSON at once, with a number behind which a later call goes on."""
     ann, bob = people
-    tail = start(ann, "tail", "--json")
+    newest = bob.berty("send", "Ann", "before", "--wait", "held").out.strip()
+    tail = start(ann, "tail", "--json", "--after", "0")
     assert tail.stdout is not None
-    time.sleep(0.5)  # until it listens; nothing tells
+    while json.loads(tail.stdout.readline())["id"] != newest:
+        pass  # what was there before
     bob.berty("send", "Ann", "one")
     message = json.loads(tail.stdout.readline())
     assert has_shape("arrived message", message)

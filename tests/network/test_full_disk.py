@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ def small_disk(directory: Path) -> Iterator[list[str]]:
     assert held.stdout is not None and held.stdout.readline() == "up\n"
     users = ["-U", "--preserve-credentials"] if "-Urm" in command else []
     try:
-        yield ["nsenter", "-t", str(held.pid), *users, "-m", f"--wd={os.getcwd()}"]
+        yield ["nsenter", "-t", str(held.pid), *users, "-m", f"--wd={Path.cwd()}"]
     finally:
         held.communicate()
 
@@ -110,7 +109,7 @@ def test_opening_on_a_full_disk(loopback: Lab, tmp_path: Path) -> None:
         sent = ann.ask("burst", to="notes", prefix="n", count=20)
         ann.ask("fill", path=str(disk / "ballast"))
         ann.kill()
-        with pytest.raises(DeviceError, match="room|space") as caught:
+        with pytest.raises(DeviceError, match=r"room|space") as caught:
             ann.start()
         assert caught.value.kind in ("StoreFull", "StoreError", "UserError")
         subprocess.run([*enter, "rm", str(disk / "ballast")], check=True)

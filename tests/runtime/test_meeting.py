@@ -62,6 +62,25 @@ async def test_two_who_met_by_a_link_talk(network: MemoryNetwork, tmp_path: Path
         await one_session_each(ann, bob)
 
 
+async def test_who_holds_a_link_is_offered_no_group(network: MemoryNetwork, tmp_path: Path) -> None:
+    """Neither side of a session that a link opened shows a group or their number, until the two are contacts."""
+    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
+        for node in (ann, bob):
+            await group_of(node, name="mine")
+        await ask(bob, ann)
+        await anyio.sleep(0.3)  # longer than anything that could still be said takes
+        assert only_session(ann).offered == frozenset()
+        shared = await see(bob, lambda: bob.replica.contact_group(ann.replica.account_id))
+        assert only_session(bob).offered == {shared.group.id}
+        await do(ann, ann.actions.contact_accept, "Bob")
+        await until(lambda: is_shared(ann, bob), "all are offered between contacts")
+
+
+async def is_shared(*nodes: Node) -> bool:
+    """Whether each node offers all its groups on its session."""
+    return all(only_session(node).offered == set(node.replica.groups) for node in nodes)
+
+
 async def test_without_acknowledgement_a_text_is_held(network: MemoryNetwork, tmp_path: Path) -> None:
     """What the other side holds is confirmed by its session, without an entry."""
     async with nodes_on(network, tmp_path, "Ann", "Bob", acknowledge="never") as (ann, bob):
