@@ -1,0 +1,181 @@
+"""What the exchange needs of a node, made of what `berty_core.runtime` has: everything runs on the store's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from berty_core.codec.cid import Cid
+from berty_core.crypto.keys import PrivateKey
+from berty_core.ids import AccountId
+from berty_core.protocol.group import PROFILES, LogKind
+from berty_core.protocol.metadata import ContactState
+from berty_core.protocol.rendezvous import contact_topic, period_start
+from berty_core.protocol.shareable import ShareableContact
+from berty_core.runtime.effects import Effect, EffectsMissed, EntryAdded, GroupsChanged
+from berty_core.runtime.node import Node
+from berty_core.runtime.verification import INLINE, Verified, verify_blocks, verify_in_threads
+
+from .exchange_host import Added, Change, Changes, ChangesMissed, LogsChanged, Meeting
+from .gap import Pair
+from .log_frames import Log, LogId
+
+
+class NodePort:
+    """One open node, as an exchange sees it."""
+
+    def __init__(self, node: Node, now: Callable[[], float] = time.time) -> None:
+        self.now = now
+        self.entropy = node.entropy
+        self.rotation = PROFILES[node.profile_name].rotation
+        self._node = node
+
+    @contextmanager
+    def changes(self) -> Iterator[Changes]:
+        """What changes from now on."""
+        with self._node.listen() as effects:
+            yield _Changes(effects)
+
+    async def logs(self) -> Sequence[Log]:
+        """Both logs of every open group, the account's own among them."""
+        return await self._node.store.read(self._logs)
+
+    def _logs(self) -> list[Log]:
+        return [
+            Log(
+                LogId(group_id, kind),
+                replica.logs[kind].address,
+                replica.group.link_key,
+                replica.group.signing_public,
+                replica.device_id,
+            )
+            for group_id, replica in self._node.replica.groups.items()
+            for kind in LogKind
+        ]
+
+    async def heads(self, log: LogId) -> Sequence[bytes]:
+        """The blocks of a log's heads."""
+        return await self._node.store.read(self._heads, log)
+
+    def _heads(self, log: LogId) -> list[bytes]:
+        replica = self._node.replica.groups.get(log.group)
+        if replica is None:
+            return []
+        stored = replica.logs[log.kind]
+        return [stored.read(cid).block for cid in stored.heads]
+
+    async def unknown(self, log: LogId, cids: Sequence[Cid]) -> Sequence[Cid]:
+        """Those that the log lacks."""
+        return await self._node.store.read(self._unknown, log, cids) if cids else ()
+
+    def _unknown(self, log: LogId, cids: Sequence[Cid]) -> list[Cid]:
+        replica = self._node.replica.groups.get(log.group)
+        return [cid for cid in cids if cid not in replica.logs[log.kind]] if replica else []
+
+    async def verify(self, log: LogId, blocks: Sequence[bytes]) -> Verified:
+        """Check blocks; many of them on threads."""
+        replica = self._node.replica.groups.get(log.group)
+        if replica is None or not blocks:
+            return Verified(())
+        address, key = replica.logs[log.kind].address, replica.group.signing_public
+        if len(blocks) <= INLINE:
+            return verify_blocks(blocks, address, key)
+        return await verify_in_threads(blocks, address, key)
+
+    async def store(self, log: LogId, entries: Sequence[Pair], refused: Sequence[bytes]) -> int:
+        """Add verified entries in one commit."""
+        return await self._node.store.write(self._store, log, entries, refused)
+
+    def _store(self, log: LogId, entries: Sequence[Pair], refused: Sequence[bytes]) -> int:
+        replica = self._node.replica.groups.get(log.group)
+        if replica is None:
+            return 0
+        added = len(replica.receive(log.kind, entries).added)
+        for block in refused:
+            replica.refuse(log.kind, block)
+        return added
+
+    async def blocks(self, cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
+        """Blocks of any log."""
+        return await self._node.store.read(self._blocks, cids)
+
+    def _blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        logs = [stored for replica in self._node.replica.groups.values() for stored in replica.logs.values()]
+        found: dict[Cid, bytes] = {}
+        for cid in cids:
+            for position, stored in enumerate(logs):
+                block = stored.block(cid)
+                if block is not None:
+                    found[cid] = block
+                    logs.insert(0, logs.pop(position))  # the next one is probably of the same log
+                    break
+        return found
+
+    async def meeting(self) -> Meeting:
+        """The topics of this period."""
+        return await self._node.store.read(self._meeting)
+
+    def _meeting(self) -> Meeting:
+        replica = self._node.replica
+        registers = replica.account.registers
+        start = period_start(self.now(), self.rotation)
+        seed = registers.get("seed")
+        own = contact_topic(replica.account_id, seed, start) if seed and self._node.accepts_requests() else None
+        wanted = {
+            contact_topic(account, its_seed, start): account
+            for account, state in replica.contacts().items()
+            if state is ContactState.TO_REQUEST and (its_seed := registers.get("contact seed", account))
+        }
+        return Meeting(own, wanted)
+
+    def account_key(self) -> PrivateKey:
+        """The account's key."""
+        return self._node.account_key()
+
+    async def own_contact(self, contact: AccountId) -> ShareableContact:
+        """What we tell a contact about ourselves."""
+        return await self._node.own_contact(contact)
+
+    async def request_sent(self, contact: AccountId) -> None:
+        """A request was handed over."""
+        await self._node.request_sent(contact)
+
+    async def request_received(self, contact: ShareableContact) -> None:
+        """Somebody asked."""
+        await self._node.request_received(contact)
+
+
+class _Changes:
+    """The node's effects, as far as they concern an exchange."""
+
+    def __init__(self, effects: MemoryObjectReceiveStream[Effect]) -> None:
+        self._effects = effects
+
+    async def receive(self) -> Change:
+        """The next one."""
+        while (change := _change(await self._effects.receive())) is None:
+            pass
+        return change
+
+    def receive_nowait(self) -> Change | None:
+        """The next one that waits already."""
+        with suppress(anyio.WouldBlock):
+            while (change := _change(self._effects.receive_nowait())) is None:
+                pass
+            return change
+        return None
+
+
+def _change(effect: Effect) -> Change | None:
+    match effect:
+        case EntryAdded(group, kind, cid, block):
+            return Added(LogId(group, kind), cid, block)
+        case GroupsChanged():
+            return LogsChanged()
+        case EffectsMissed():
+            return ChangesMissed()
+    return None
