@@ -57,7 +57,7 @@ WRITES = frozenset(
         "send_text",
     }
 )
-NODE_LEVEL = frozenset({"export", "peers", "status", "stop", "sync", "wait"})
+NODE_LEVEL = frozenset({"export", "peer_connect", "peers", "status", "stop", "sync", "wait"})
 STREAMS = frozenset({"arrivals", "delivery", "history"})
 STATES = ("stored", "sent", "held", "acknowledged")
 PAGE = 128
@@ -100,6 +100,17 @@ class Methods:
     async def peers(self) -> list[Json]:
         """The live sessions."""
         return await status.peers(self._node)
+
+    async def peer_connect(self, address: str) -> Json:
+        """Meet a peer at an address that a session profile knows; who is there."""
+        profiles = self._node.connectivity.profiles if self._node.connectivity else []
+        if not profiles:
+            raise UserError("no plugin here meets peers by their address: install one, such as berty-libp2p")
+        running = next((one for one in profiles if one.started), None)
+        if running is None:
+            words = "; ".join(profiles[0].reasons) or "it starts"
+            raise UserError(f"{profiles[0].spec.name} is not ready ({words}): try again")
+        return {"id": await running.profile.connect(address), "session": running.spec.name}
 
     async def stop(self) -> Json:
         """End the node; it is told after the answer."""

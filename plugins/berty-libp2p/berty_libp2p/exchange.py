@@ -16,19 +16,19 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from berty_core.codec.cid import Cid
 from berty_core.codec.frames import encode_frame
+from berty_core.contracts.session import Added, Change, Changes, ChangesMissed, Log, LogId, LogsChanged, ProfileHost
 from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import BertyError, LocalProtocolError, RemoteProtocolError
 from berty_core.protocol.heads import MAX_MESSAGE
 
 from .bitswap import BlockFetched
 from .bitswap import Event as BlockEvent
-from .exchange_host import Added, Change, Changes, ChangesMissed, ExchangeHost, LogsChanged
 from .gap import Gap
 from .gossip import Event as GossipEvent
 from .gossip import Joined, Received
 from .host import Host
 from .link import Stream
-from .log_frames import DIRECT_BYTES, GOSSIP_BYTES, Frame, Log, LogFrames, LogId, portions
+from .log_frames import DIRECT_BYTES, GOSSIP_BYTES, Frame, LogFrames, portions
 from .peers import PeerId
 from .requests import Requests, until_closed
 
@@ -60,7 +60,7 @@ class _LogState:
 class Exchange:
     """One node's logs on libp2p. `run` it, then let `node` listen and dial."""
 
-    def __init__(self, key: PrivateKey, host: ExchangeHost, clock: Callable[[], float]) -> None:
+    def __init__(self, key: PrivateKey, host: ProfileHost, clock: Callable[[], float]) -> None:
         self.refused = 0  # frames and entries that did not hold
         self._host = host
         self.requests = Requests(host, self._start)

@@ -11,11 +11,9 @@ from typing import Final
 
 import attrs
 
-from berty_core.crypto.keys import Secret
+from berty_core.contracts.session import Log
 from berty_core.errors import RemoteProtocolError
-from berty_core.ids import DeviceId, GroupId
 from berty_core.protocol.entry import decode_entry
-from berty_core.protocol.group import LogKind
 from berty_core.protocol.heads import Heads, entry_of, head_of, open_heads, parse_heads, raw_rotation, seal_heads
 from berty_core.protocol.rendezvous import period_start
 
@@ -26,25 +24,6 @@ DAYS_BACK: Final = 3
 GOSSIP_BYTES: Final = 512 * 1024  # of blocks; a frame has about 1.4 times as many, and pubsub takes a MiB
 DIRECT_BYTES: Final = 2 * 1024 * 1024
 FRAME_HEADS: Final = 500
-
-
-@attrs.frozen
-class LogId:
-    """One of the two logs of a group."""
-
-    group: GroupId
-    kind: LogKind
-
-
-@attrs.frozen
-class Log:
-    """A log that we follow: its address, the key that opens its frames, the key that signs its entries, our device."""
-
-    id: LogId
-    address: str
-    link_key: Secret = attrs.field(repr=False)
-    signing_public: bytes
-    device: DeviceId
 
 
 @attrs.frozen

@@ -7,13 +7,13 @@ from typing import Final
 
 import anyio
 
+from berty_core.contracts.session import Meeting, ProfileHost
 from berty_core.errors import BertyError
 from berty_core.ids import AccountId
 from berty_core.protocol.handshake import PROTOCOL as CONTACT
 from berty_core.protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
 
 from . import local_records
-from .exchange_host import ExchangeHost, Meeting
 from .host import Host, StreamServer
 from .link import Stream
 from .local_records import LIFETIME, decode_records, encode_records
@@ -26,7 +26,7 @@ REPEAT: Final = 0.8 * LIFETIME  # seconds after which a record is sent again
 class Requests:
     """Shows the topic of our own link to peers, and asks those who show one that we look for."""
 
-    def __init__(self, host: ExchangeHost, start: Callable[..., None]) -> None:
+    def __init__(self, host: ProfileHost, start: Callable[..., None]) -> None:
         self.failed = 0
         self._host = host
         self._start = start

@@ -13,12 +13,12 @@ import anyio
 import pytest
 from berty_libp2p.exchange import Exchange
 from berty_libp2p.multiaddr import Multiaddr
-from berty_libp2p.node_port import NodePort
 
 from berty_core.config import NodeConfig
 from berty_core.crypto.keys import PrivateKey
 from berty_core.runtime.archive import export_archive, read_archive
 from berty_core.runtime.node import Node, create_home
+from berty_core.runtime.profile_host import NodePort
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ class Person:
 @asynccontextmanager
 async def joined(node: Node) -> AsyncIterator[Exchange]:
     """An exchange that runs for a node."""
-    exchange = Exchange(PrivateKey(os.urandom(32)), NodePort(node), time.monotonic)
+    exchange = Exchange(PrivateKey(os.urandom(32)), NodePort(node, "libp2p"), time.monotonic)
     async with anyio.create_task_group() as tasks:
         await tasks.start(exchange.run)
         yield exchange

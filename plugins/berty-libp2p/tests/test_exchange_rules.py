@@ -11,14 +11,14 @@ from pathlib import Path
 import anyio
 import pytest
 from berty_libp2p.exchange import BURST, DIRECT
-from berty_libp2p.exchange_host import ChangesMissed
 from berty_libp2p.host import Host
 from berty_libp2p.link import Stream
-from berty_libp2p.log_frames import Frame, Log, LogFrames, LogId
+from berty_libp2p.log_frames import Frame, LogFrames
 from berty_libp2p.peers import PeerId
 
 from berty_core.codec.cid import Cid
 from berty_core.codec.frames import encode_frame
+from berty_core.contracts.session import ChangesMissed, Log, LogId
 from berty_core.crypto.boxes import seal_secretbox
 from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import BertyError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from berty_libp2p.gap import Gap, Pair
 from berty_libp2p.local_records import LIFETIME, MAX_MESSAGE, decode_records, encode_records
-from berty_libp2p.log_frames import DAY, Log, LogFrames, LogId, portions
+from berty_libp2p.log_frames import DAY, LogFrames, portions
 from berty_libp2p.pb import libp2p_pb2 as pb
 from berty_libp2p.peers import PeerId
 from hypothesis import given
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from berty_core.codec.cid import Cid
 from berty_core.codec.frames import FrameReader
+from berty_core.contracts.session import Log, LogId
 from berty_core.crypto.keys import PrivateKey, Secret
 from berty_core.errors import RemoteProtocolError
 from berty_core.ids import DeviceId, GroupId

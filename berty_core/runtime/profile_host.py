@@ -1,38 +1,73 @@
-"""What the exchange needs of a node, made of what `berty_core.runtime` has: everything runs on the store's thread."""
+"""What a session profile may use of a node. Invariant: the replica is read and written on the store's thread only."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from berty_core.codec.cid import Cid
-from berty_core.crypto.keys import PrivateKey
-from berty_core.ids import AccountId
-from berty_core.protocol.group import PROFILES, LogKind
-from berty_core.protocol.metadata import ContactState
-from berty_core.protocol.rendezvous import contact_topic, period_start
-from berty_core.protocol.shareable import ShareableContact
-from berty_core.runtime.effects import Effect, EffectsMissed, EntryAdded, GroupsChanged
-from berty_core.runtime.node import Node
-from berty_core.runtime.verification import INLINE, Verified, verify_blocks, verify_in_threads
+from ..codec.cid import Cid
+from ..contracts.session import Added, Change, Changes, ChangesMissed, Log, LogId, LogsChanged, Meeting, Verified
+from ..contracts.transport import State, Transport
+from ..crypto.keys import PrivateKey, Secret
+from ..ids import AccountId, DeviceId
+from ..protocol.entry import Entry
+from ..protocol.group import PROFILES, LogKind
+from ..protocol.metadata import ContactState
+from ..protocol.rendezvous import contact_topic, period_start
+from ..protocol.shareable import ShareableContact
+from .effects import Effect, EffectsMissed, EntryAdded, GroupsChanged
+from .verification import INLINE, verify_blocks, verify_in_threads
 
-from .exchange_host import Added, Change, Changes, ChangesMissed, LogsChanged, Meeting
-from .gap import Pair
-from .log_frames import Log, LogId
+if TYPE_CHECKING:
+    from .node import Node
 
 
 class NodePort:
-    """One open node, as an exchange sees it."""
+    """One open node, as the session profile `name` sees it."""
 
-    def __init__(self, node: Node, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        *,
+        now: Callable[[], float] = time.time,
+        said: Callable[[State, tuple[str, ...]], None] = lambda state, reasons: None,
+    ) -> None:
+        self.logger = logging.getLogger(f"berty.session.{name}")
         self.now = now
+        self.monotonic = node.monotonic
         self.entropy = node.entropy
         self.rotation = PROFILES[node.profile_name].rotation
         self._node = node
+        self._name = name
+        self._said = said
+
+    def state(self, state: State, reasons: Sequence[str] = ()) -> None:
+        """Say what the profile is doing."""
+        self._said(state, tuple(reasons))
+
+    def transport(self, name: str) -> Transport | None:
+        """A transport of this node by name."""
+        running = self._node.connectivity.transports if self._node.connectivity else ()
+        return next((one.transport for one in running if one.spec.name == name), None)
+
+    def is_met_privately(self, device: DeviceId) -> bool:
+        """Whether a private session with this device is open."""
+        return any(session.is_open and device in session.groups.values() for session in self._node.sessions)
+
+    async def setting(self, name: str) -> Secret | None:
+        """A value that this profile keeps in the home."""
+        return await self._node.store.read(self._node.replica.setting, f"{self._name} {name}")
+
+    async def put_setting(self, name: str, value: bytes) -> None:
+        """Keep a value, sealed."""
+        await self._node.store.write(self._node.replica.put_setting, f"{self._name} {name}", value)
 
     @contextmanager
     def changes(self) -> Iterator[Changes]:
@@ -86,11 +121,11 @@ class NodePort:
             return verify_blocks(blocks, address, key)
         return await verify_in_threads(blocks, address, key)
 
-    async def store(self, log: LogId, entries: Sequence[Pair], refused: Sequence[bytes]) -> int:
+    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
         """Add verified entries in one commit."""
         return await self._node.store.write(self._store, log, entries, refused)
 
-    def _store(self, log: LogId, entries: Sequence[Pair], refused: Sequence[bytes]) -> int:
+    def _store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
         replica = self._node.replica.groups.get(log.group)
         if replica is None:
             return 0
@@ -150,7 +185,7 @@ class NodePort:
 
 
 class _Changes:
-    """The node's effects, as far as they concern an exchange."""
+    """The node's effects, as far as they concern a profile."""
 
     def __init__(self, effects: MemoryObjectReceiveStream[Effect]) -> None:
         self._effects = effects
