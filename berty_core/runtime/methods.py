@@ -5,6 +5,7 @@ Invariant: only names that are listed here can be called, and only with values o
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import typing
@@ -127,14 +128,16 @@ class Methods:
         met: set[str] = set()
         idle = False
         changed = start
-        while not idle and node.monotonic() - start < timeout:
-            count, busy = len(met), self._busy()
-            met |= {session.handshake_hash.hex() for session in node.sessions if session.is_open}
-            if busy or len(met) != count:
-                changed = node.monotonic()
-            now = node.monotonic()
-            idle = until_idle and now - start > MEETING and now - changed > QUIET
-            await anyio.sleep(0.05)
+        with node.listen() as events:
+            while not idle and node.monotonic() - start < timeout:
+                count, busy = len(met), _drain(events) or self._busy()
+                met |= {session.handshake_hash.hex() for session in node.sessions if session.is_open}
+                met |= set(status.met_by_profiles(node))
+                if busy or len(met) != count:
+                    changed = node.monotonic()
+                now = node.monotonic()
+                idle = until_idle and now - start > MEETING and now - changed > QUIET
+                await anyio.sleep(0.05)
         groups = await node.store.read(node.actions.group_list)
         return {
             "idle": idle or (not until_idle and not self._busy()),
@@ -222,6 +225,16 @@ class Methods:
             pages.append(await self._node.store.read(self._node.actions.messages_at, to, ids[start:end]))
             count, end = count + len(pages[-1]), start
         return [found for page in reversed(pages) for found in page][-last:]
+
+
+def _drain(events: Any) -> bool:
+    """Whether anything changed since the last time."""
+    found = False
+    with contextlib.suppress(anyio.WouldBlock):
+        while True:
+            events.receive_nowait()
+            found = True
+    return found
 
 
 async def _until_arrival(events: Any) -> None:

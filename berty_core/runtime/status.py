@@ -71,13 +71,22 @@ def session_profiles(node: Node) -> list[Json]:
 async def peers(node: Node) -> list[Json]:
     """Each live session, private or of another profile: over what, since when, and which groups both sides are in."""
     private = [session for session in node.sessions if session.is_open]
-    others = [
+    return await node.store.read(_peers, node, private, _others(node))
+
+
+def _others(node: Node) -> list[tuple[str, PeerView]]:
+    """Peers of session profiles beside the private one, each with the profile's name."""
+    return [
         (running.spec.name, peer)
         for running in (node.connectivity.profiles if node.connectivity else ())
         if running.started
         for peer in running.profile.peers()
     ]
-    return await node.store.read(_peers, node, private, others)
+
+
+def met_by_profiles(node: Node) -> list[str]:
+    """The ids of peers of session profiles beside the private one."""
+    return [peer.id for _, peer in _others(node)]
 
 
 def _peers(node: Node, sessions: list[PeerSession], others: list[tuple[str, PeerView]]) -> list[Json]:

@@ -24,7 +24,7 @@ POINTS = {
     "berty_core": "berty = berty_core.cli.main:main",
     "berty_sqlite": "[berty.plugins]",
     "berty_mdns": "[berty.plugins]",
-    "berty_libp2p": "",  # a library so far
+    "berty_libp2p": "[berty.plugins]",
 }
 
 

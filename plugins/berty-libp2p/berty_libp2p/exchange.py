@@ -19,6 +19,7 @@ from berty_core.codec.frames import encode_frame
 from berty_core.contracts.session import Added, Change, Changes, ChangesMissed, Log, LogId, LogsChanged, ProfileHost
 from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import BertyError, LocalProtocolError, RemoteProtocolError
+from berty_core.ids import DeviceId
 from berty_core.protocol.heads import MAX_MESSAGE
 
 from .bitswap import BlockFetched
@@ -37,6 +38,7 @@ BURST: Final = 8  # publications after which the heads are repeated
 QUIET: Final = 0.25  # seconds without one, before they are
 REFRESH: Final = 600.0  # seconds after which topics of another period are looked for
 MAX_INBOX: Final = 1024  # frames and blocks of one log that wait; what is dropped comes again with later heads
+MAX_DEVICES: Final = 1024
 MAX_EXPECTED: Final = 65536  # entries that somebody else stored meanwhile stay among the expected
 STORED: Final = 256  # entries in one commit
 
@@ -60,15 +62,18 @@ class _LogState:
 class Exchange:
     """One node's logs on libp2p. `run` it, then let `node` listen and dial."""
 
-    def __init__(self, key: PrivateKey, host: ProfileHost, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, key: PrivateKey, host: ProfileHost, clock: Callable[[], float], *, contacts_only: bool = False
+    ) -> None:
         self.refused = 0  # frames and entries that did not hold
         self._host = host
-        self.requests = Requests(host, self._start)
+        self.requests = Requests(host, self._start, hidden=contacts_only)
         served = {DIRECT: self._serve_direct, **self.requests.served}
-        self.node = Host(key, host.entropy, clock, int(host.now() * 1e9), self, self, served)
+        self.node = Host(key, host.entropy, clock, int(host.now() * 1e9), self, self, served, reserved=contacts_only)
         self._frames = LogFrames(self.node.peer_id, host.rotation, host.entropy)
         self._states: dict[LogId, _LogState] = {}
         self._fetched_for: dict[Cid, LogId] = {}
+        self._devices: dict[PeerId, DeviceId] = {}  # as which peers present themselves
         self._last_heads: dict[tuple[PeerId, LogId], frozenset[Cid]] = {}
         self._tasks: TaskGroup | None = None
 
@@ -128,6 +133,7 @@ class Exchange:
         """A peer came, described itself or left."""
         self.requests.peer_changed(self.node, peer)
         if peer not in self.node.peers:
+            self._tidy()
             self._last_heads = {key: heads for key, heads in self._last_heads.items() if key[0] != peer}
 
     def gossip(self, event: GossipEvent) -> None:
@@ -149,6 +155,22 @@ class Exchange:
             state.gap.give_up(event.cid)
         self._wake(log_id, state)
 
+    def is_met_privately(self, peer: PeerId) -> bool:
+        """Whether a private session reaches the device as which a peer presented itself: it carries all of it."""
+        device = self._devices.get(peer)
+        return device is not None and self._host.is_met_privately(device)
+
+    def _tidy(self) -> None:
+        """Remember of peers that are gone only those that a dialler asks for: the last ones."""
+        while len(self._devices) > MAX_DEVICES:
+            del self._devices[next(iter(self._devices))]
+
+    def shared_with(self, peer: PeerId) -> list[LogId]:
+        """The logs that a peer follows, of ours."""
+        return [
+            log.id for address, log in self._frames.by_address.items() if peer in self.node.router.followers(address)
+        ]
+
     # -- frames in -----------------------------------------------------------------------------
 
     async def _serve_direct(self, peer: PeerId, stream: Stream) -> None:
@@ -161,6 +183,8 @@ class Exchange:
         except RemoteProtocolError:
             self.refused += 1
             return
+        if frame and frame.device and direct:
+            self._devices[peer] = frame.device
         state = self._states.get(frame.log.id) if frame else None
         if frame is not None and state is not None and len(state.inbox) < MAX_INBOX:
             self._note_frame(state, frame, peer, direct=direct)

@@ -74,12 +74,24 @@ class _Peer:
 
 
 class Gossip:
-    """The router. `first_sequence` must be above every number used under this key before: Unix nanoseconds will do."""
+    """The router. `first_sequence` must be above every number used under this key before: Unix nanoseconds will do.
 
-    def __init__(self, key: PrivateKey, entropy: Callable[[int], bytes], first_sequence: int, now: float) -> None:
+    A `reserved` one names a topic to those peers only that have named it first.
+    """
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        entropy: Callable[[int], bytes],
+        first_sequence: int,
+        now: float,
+        *,
+        reserved: bool = False,
+    ) -> None:
         self.peer_id = PeerId.of(key.public)
         self.dropped = 0  # messages that a peer was too slow to take
         self._key = key
+        self._reserved = reserved
         self._sequence = first_sequence
         self._random = random.Random(entropy(16))  # noqa: S311  spreads links, keeps no secret
         self._peers: dict[PeerId, _Peer] = {}
@@ -111,7 +123,7 @@ class Gossip:
             return []
         self._mesh[topic] = set()
         for peer in self._peers.values():
-            self._queue(peer, wire.subscription(topic, True))
+            self._show(peer, topic, True)
         followers = self.followers(topic)
         for name in followers:
             self._graft(name, topic, now)
@@ -123,7 +135,7 @@ class Gossip:
         if mesh is None:
             return
         for peer in self._peers.values():
-            self._queue(peer, wire.subscription(topic, False))
+            self._show(peer, topic, False)
         for name in mesh:
             self._queue(self._peers[name], wire.prune(topic, UNSUBSCRIBE_BACKOFF))
             self._backoff[name, topic] = now + UNSUBSCRIBE_BACKOFF
@@ -146,7 +158,7 @@ class Gossip:
             return
         peer = self._peers[name] = _Peer()
         for topic in self._mesh:
-            self._queue(peer, wire.subscription(topic, True))
+            self._show(peer, topic, True)
 
     def repeat(self, name: PeerId) -> None:
         """A stream with a peer was opened anew: what it was told before may be lost, so it is told again."""
@@ -154,7 +166,7 @@ class Gossip:
         if peer is None or peer.size > MAX_QUEUE:
             return
         for topic, mesh in self._mesh.items():
-            self._queue(peer, wire.subscription(topic, True))
+            self._show(peer, topic, True)
             if name in mesh:
                 self._queue(peer, wire.graft(topic))
 
@@ -229,6 +241,8 @@ class Gossip:
             if entry.subscribe and topic not in peer.topics and len(peer.topics) < MAX_TOPICS:
                 peer.topics.add(topic)
                 if topic in self._mesh:
+                    if self._reserved:
+                        self._show(peer, topic, True)
                     self._graft(name, topic, now)
                     events.append(Joined(topic, name))
             elif not entry.subscribe and topic in peer.topics:
@@ -346,6 +360,11 @@ class Gossip:
         others = [name for name in self.followers(topic) if name not in self._mesh[topic]]
         for name in self._random.sample(others, min(DEGREE, len(others))):
             self._queue(self._peers[name], wire.have(topic, ids))
+
+    def _show(self, peer: _Peer, topic: str, follow: bool) -> None:
+        """Tell a peer that we follow a topic, or no longer, if it may know."""
+        if not self._reserved or topic in peer.topics:
+            self._queue(peer, wire.subscription(topic, follow))
 
     def _queue(self, peer: _Peer, part: bytes) -> None:
         peer.parts.append(part)

@@ -71,6 +71,7 @@ class Host:
     """One libp2p node. `run` it, then `dial` and `listen`, or `connect` and `accept` links.
 
     `first_sequence` is for the gossip: Unix nanoseconds. `streams` serves further protocols, a task for each stream.
+    A `reserved` node names topics to those only that have named them first.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class Host:
         listener: Listener,
         blocks: Blocks,
         streams: Mapping[str, StreamServer] | None = None,
+        *,
+        reserved: bool = False,
     ) -> None:
         self.key = key
         self.peer_id = PeerId.of(key.public)
@@ -90,7 +93,7 @@ class Host:
         self.peers: dict[PeerId, Peer] = {}
         self.addresses: tuple[Multiaddr, ...] = ()
         self.held = 0  # bytes of unfinished messages on streams that are served
-        self.router = Gossip(key, entropy, first_sequence, clock())
+        self.router = Gossip(key, entropy, first_sequence, clock(), reserved=reserved)
         self.exchange = Bitswap()
         self._listener = listener
         self._blocks = blocks
@@ -229,7 +232,7 @@ class Host:
 
     def link_opened(self, link: PeerLink) -> None:
         """A link's peer has proved who it is; RemoteProtocolError where it has too many links."""
-        name = link.peer
+        name, link.opened_at = link.peer, self.clock()
         peer = self.peers.get(name)
         if peer is None:
             self.peers[name] = peer = Peer([link])

@@ -143,6 +143,8 @@ class PeerLink:
 
     def __init__(self, host: Host, link: Link, expected: PeerId | None) -> None:
         self.closed_because = ""
+        self.initiator = link.initiator
+        self.opened_at = 0.0  # by the host's clock
         self._host = host
         self._link = link
         self._roles: dict[int, _Role] = {}

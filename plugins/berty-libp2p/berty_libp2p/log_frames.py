@@ -13,6 +13,7 @@ import attrs
 
 from berty_core.contracts.session import Log
 from berty_core.errors import RemoteProtocolError
+from berty_core.ids import DeviceId
 from berty_core.protocol.entry import decode_entry
 from berty_core.protocol.heads import Heads, entry_of, head_of, open_heads, parse_heads, raw_rotation, seal_heads
 from berty_core.protocol.rendezvous import period_start
@@ -28,11 +29,15 @@ FRAME_HEADS: Final = 500
 
 @attrs.frozen
 class Frame:
-    """What a peer says of a log: blocks that hash to what they claim, in its order. Signatures are not checked yet."""
+    """What a peer says of a log: blocks that hash to what they claim, in its order. Signatures are not checked yet.
+
+    Whoever has the log's link key can name any `device`.
+    """
 
     log: Log
     rotation: bytes
     blocks: tuple[bytes, ...] = attrs.field(repr=False)
+    device: DeviceId | None = None
 
 
 class LogFrames:
@@ -66,7 +71,7 @@ class LogFrames:
             return None
         if heads.address != log.address:
             raise RemoteProtocolError("a heads message for one log that names another")
-        return Frame(log, sealed.raw_rotation, tuple(entry_of(head)[1] for head in heads.heads))
+        return Frame(log, sealed.raw_rotation, tuple(entry_of(head)[1] for head in heads.heads), heads.device)
 
     def write(self, log: Log, blocks: Iterable[bytes], now: float, rotation: bytes = b"") -> bytes:
         """A frame that brings these entries, oldest first; `rotation` of a peer's frame, or today's."""

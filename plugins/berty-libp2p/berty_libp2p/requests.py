@@ -24,12 +24,13 @@ REPEAT: Final = 0.8 * LIFETIME  # seconds after which a record is sent again
 
 
 class Requests:
-    """Shows the topic of our own link to peers, and asks those who show one that we look for."""
+    """Shows the topic of our own link to peers (not when `hidden`), and asks those who show one that we look for."""
 
-    def __init__(self, host: ProfileHost, start: Callable[..., None]) -> None:
+    def __init__(self, host: ProfileHost, start: Callable[..., None], *, hidden: bool = False) -> None:
         self.failed = 0
         self._host = host
         self._start = start
+        self._hidden = hidden
         self._node: Host | None = None
         self._meeting = Meeting(None, {})
         self._told: dict[PeerId, tuple[str, float]] = {}
@@ -44,7 +45,8 @@ class Requests:
     async def refresh(self, node: Host) -> None:
         """Meet under the topics of this moment."""
         self._node = node
-        self._meeting = await self._host.meeting()
+        meeting = await self._host.meeting()
+        self._meeting = Meeting(None, meeting.wanted) if self._hidden else meeting
         for peer in list(node.peers):
             self._tell(node, peer)
             self._ask(node, peer)
