@@ -21,7 +21,7 @@ from .peers import PeerId
 MAX_ADDRESSES: Final = 256
 LOOK: Final = 2.0  # seconds after which a peer that is connected, or met privately, is looked at again
 MAX_PAUSE: Final = 60.0
-SECOND_DIALLER: Final = 1.0  # the larger id leaves the other so much time to dial first
+SECOND_DIALLER: Final = 1.0  # of two who find each other the larger id leaves the other so much time to dial first
 
 
 class Dialler:
@@ -34,15 +34,11 @@ class Dialler:
         self._logger = logger
         self._scopes: dict[Multiaddr, anyio.CancelScope] = {}
 
-    def want(self, address: Multiaddr, *, patient: bool = False) -> None:
-        """Dial an address from now on; with `patient`, the smaller peer id goes first. Nothing where there is no room.
-
-        Our own address is never dialled.
-        """
+    def want(self, address: Multiaddr, *, wait: float = 0.0) -> None:
+        """Dial an address from now on, first after `wait` seconds. Not our own, and none where there is no room."""
         if address.peer == self._node.peer_id or address in self._scopes or len(self._scopes) >= MAX_ADDRESSES:
             return
         scope = self._scopes[address] = anyio.CancelScope()
-        wait = SECOND_DIALLER if patient and address.peer and self._node.peer_id > address.peer else 0.0
         self._tasks.start_soon(self._keep, address, scope, wait)
 
     def forget(self, address: Multiaddr) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import anyio
@@ -16,6 +18,7 @@ from berty_core.errors import RemoteProtocolError, UserError
 
 from .config import Libp2pConfig
 from .dialler import LOOK, Dialler
+from .discovery import Discovery, lan_services
 from .exchange import Exchange
 from .host import Peer
 from .identity import Identity, identity
@@ -51,27 +54,28 @@ class Libp2pProfile:
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(exchange.run)
-                await self._listen(exchange)
+                services = lan_services(host)
+                await self._listen(exchange, services.hosts if services else EVERYWHERE)
                 dialler = Dialler(exchange.node, exchange.is_met_privately, tasks, host.logger)
                 self._exchange, self._dialler = exchange, dialler
                 for address in (*kept, *self._asked_for):
                     dialler.want(address)
                 tasks.start_soon(_prefer_private, exchange)
-                host.state(State.ACTIVE)
+                if services is not None:
+                    discovery = Discovery(services, exchange.node, dialler, host)
+                    tasks.start_soon(partial(discovery.run, discoverable=self._config.discoverable))
+                host.state(State.ACTIVE, () if services else ("it finds nobody by itself: that needs berty-mdns",))
                 task_status.started()
         finally:
             self._exchange = self._dialler = None
 
-    async def _listen(self, exchange: Exchange) -> None:
-        """Listen where the configuration says, else on IPv4 and, where there is one, on IPv6."""
-        if self._config.host:
-            await exchange.node.listen(self._config.host, self._config.port)
-            return
-        address = await exchange.node.listen(EVERYWHERE[0], self._config.port)
-        try:
-            await exchange.node.listen(EVERYWHERE[1], address.tcp_target[1])
-        except OSError:
-            return  # no IPv6 here, or somebody else has this port of it
+    async def _listen(self, exchange: Exchange, hosts: Sequence[str]) -> None:
+        """Listen where the configuration says, else on these hosts, of which the second may be missing here."""
+        first, *more = (self._config.host,) if self._config.host else hosts
+        address = await exchange.node.listen(first, self._config.port)
+        for host in more:
+            with suppress(OSError):  # no IPv6 here, or somebody else has this port of it
+                await exchange.node.listen(host, address.tcp_target[1])
 
     # -- the contract --------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from berty_core.runtime.node import create_home
 
 PATIENCE = 30.0  # seconds that something may take on a busy machine
 LIBP2P_ALONE = '[node]\nkeyring = false\ndisabled = ["mdns"]\n[plugins.libp2p]\nhost = "127.0.0.1"\n'
-BOTH = "[node]\nkeyring = false\n[plugins.mdns]\nloopback = true\n[plugins.libp2p]\nhost = '127.0.0.1'\n"
+BOTH = "[node]\nkeyring = false\n[plugins.mdns]\nloopback = true\n"
 
 
 @pytest.fixture(autouse=True)
