@@ -62,4 +62,4 @@ async def test_where_the_transport_listens() -> None:
     hosts = [
         MdnsTransport(config, FakeDriver(LAN)).services.hosts for config in (MdnsConfig(), MdnsConfig(loopback=True))
     ]
-    assert hosts == [("0.0.0.0", "::"), ("127.0.0.1",)]
+    assert hosts == [("0.0.0.0", "::"), ("127.0.0.1",)]  # noqa: S104  nobody is bound here
