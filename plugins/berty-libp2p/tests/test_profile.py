@@ -11,6 +11,8 @@ from berty_libp2p import identity as identities
 from berty_libp2p.config import Libp2pConfig
 from berty_libp2p.gossip import Gossip, Joined, Received
 from berty_libp2p.identity import identity
+from berty_libp2p.multiaddr import Multiaddr
+from berty_libp2p.peers import PeerId
 from berty_libp2p.plugin import Libp2pSpec
 from berty_libp2p.profile import Libp2pProfile
 
@@ -21,7 +23,7 @@ from berty_core.plugins import load_plugins
 from berty_core.runtime.node import Node
 from berty_core.runtime.profile_host import NodePort
 
-from .test_exchange import eventually
+from .test_exchange import Person, _has, _reads, eventually, joined
 
 pytestmark = pytest.mark.anyio
 OFF_LINE = NodeConfig(keyring=False)
@@ -69,6 +71,66 @@ async def test_a_running_profile_changes_its_peer_id(tmp_path: Path, monkeypatch
 
         await eventually(again)
         tasks.cancel_scope.cancel()
+
+
+async def test_who_serves_contacts_only_shows_nothing_else(tmp_path: Path) -> None:
+    """Such a node asks somebody and talks with a contact; the other learns no topic of it that it does not follow."""
+    async with (
+        Node.open(tmp_path / "Ann", name="Ann", config=OFF_LINE, network=False) as ann,
+        Node.open(tmp_path / "Bob", name="Bob", config=OFF_LINE, network=False) as bob,
+        anyio.create_task_group() as tasks,
+    ):
+        await ann.store.write(ann.actions.group_new, "secret")
+        await ann.store.write(ann.actions.requests_on)
+        quiet = Libp2pProfile(Libp2pConfig(host="127.0.0.1", contacts_only=True))
+        await tasks.start(quiet.run, NodePort(ann, "libp2p"))
+        async with joined(bob) as exchange:
+            await exchange.node.listen("127.0.0.1")
+            one, two = (Person(node, exchange, exchange.node.addresses[0]) for node in (ann, bob))
+            link = (await two.do(bob.actions.contact_link))["link"]
+            await one.do(ann.actions.contact_add, link)
+            await quiet.connect(str(exchange.node.addresses[0]))
+            await eventually(lambda: _has(two, "Ann"))
+            await two.do(bob.actions.contact_accept, "Ann")
+            await bob.send("Ann", "hello Ann")
+            await eventually(lambda: _reads(one, "Bob", {"hello Ann"}))
+            await ann.send("Bob", "hello Bob")
+            await eventually(lambda: _reads(two, "Ann", {"hello Bob"}))
+            (peer,) = exchange.node.peers
+            followed = _topics(exchange.node.router, peer)
+            assert followed
+            assert followed <= exchange.node.router.topics
+            assert exchange.requests._records == {}
+        tasks.cancel_scope.cancel()
+
+
+def _topics(router: Gossip, peer: PeerId) -> set[str]:
+    """What a peer has named."""
+    return router._peers[peer].topics
+
+
+async def test_a_link_of_another_transport(tmp_path: Path) -> None:
+    """Whoever speaks libp2p to the port of the local network's transport meets the same node."""
+    config = NodeConfig(keyring=False, plugins={"mdns": {"loopback": True}})
+    async with (
+        Node.open(tmp_path / "Ann", name="Ann", config=config) as ann,
+        Node.open(tmp_path / "Bob", name="Bob", config=OFF_LINE, network=False) as bob,
+        joined(bob) as exchange,
+    ):
+        connectivity = ann.connectivity
+        assert connectivity is not None
+        (running,), (profile,) = connectivity.transports, connectivity.profiles
+
+        async def shown() -> bool:
+            return bool(getattr(running.transport, "_presence", None)) and profile.started
+
+        await eventually(shown)
+        port = running.transport._presence.announcement.port  # type: ignore[attr-defined]
+        met = await exchange.node.dial(Multiaddr.tcp("127.0.0.1", port))
+        assert profile.profile.addresses()[0].endswith(str(met))
+        assert str(port) not in profile.profile.addresses()[0]
+        assert await exchange.node.ping(met) < 5
+        assert ann.sessions == ()
 
 
 def exchange_frames(one: Gossip, two: Gossip) -> list[object]:
