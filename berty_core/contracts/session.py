@@ -121,7 +121,7 @@ class ProfileHost(Protocol):
         """Whether a private session with this device is open: what it carries need not be carried twice."""
 
     async def setting(self, name: str) -> Secret | None:
-        """A value that this profile keeps in the home."""
+        """A value that this profile keeps in the home for this device: a copied home, which is a new one, has none."""
 
     async def put_setting(self, name: str, value: bytes) -> None:
         """Keep a value, sealed."""

@@ -156,7 +156,7 @@ class Connectivity:
                 await run()
             except* Exception as errors:  # a plugin may raise anything; the node goes on without it
                 failures += 1
-                reason = f"{type(errors.exceptions[0]).__name__}: {errors.exceptions[0]}"
+                reason = _words(errors)
                 running.state, running.reasons = State.FAILED, (reason,)
                 self._decide(f"{running.spec.name} failed ({reason}); it is started again")
                 logger.exception("%s failed", running.spec.name)
@@ -451,6 +451,13 @@ class Connectivity:
     def _decide(self, words: str) -> None:
         self.decisions.append(words)
         logger.info(words)
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong first, however deep in groups of errors; those of this project are words already."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, BertyError) else f"{type(error).__name__}: {error}"
 
 
 def _worse(one: PeerSession, other: PeerSession) -> PeerSession:

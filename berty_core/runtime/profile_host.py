@@ -63,11 +63,15 @@ class NodePort:
 
     async def setting(self, name: str) -> Secret | None:
         """A value that this profile keeps in the home."""
-        return await self._node.store.read(self._node.replica.setting, f"{self._name} {name}")
+        return await self._node.store.read(lambda: self._node.replica.setting(self._setting_name(name)))
 
     async def put_setting(self, name: str, value: bytes) -> None:
         """Keep a value, sealed."""
-        await self._node.store.write(self._node.replica.put_setting, f"{self._name} {name}", value)
+        await self._node.store.write(lambda: self._node.replica.put_setting(self._setting_name(name), value))
+
+    def _setting_name(self, name: str) -> str:
+        """Settings belong to the device: a copied home, which is a new one, begins without."""
+        return f"{self._name} {self._node.replica.account.device_id.hex()} {name}"
 
     @contextmanager
     def changes(self) -> Iterator[Changes]:

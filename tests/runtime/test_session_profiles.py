@@ -52,7 +52,8 @@ class Echo:
     async def run(self, host: ProfileHost, *, task_status: TaskStatus[None]) -> None:
         if self.failures:
             self.failures -= 1
-            raise OSError("the port is taken")
+            async with anyio.create_task_group():
+                raise OSError("the port is taken")
         host.state(State.ACTIVE, ("for a test",))
         self._came = anyio.Event()
         task_status.started()

@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 
 from berty_core.contracts.session import PeerView, ProfileHost
 from berty_core.contracts.transport import Link, State
-from berty_core.errors import RemoteProtocolError, UserError
+from berty_core.errors import RemoteProtocolError, TransportError, UserError
 
 from .config import Libp2pConfig
 from .dialler import LOOK, Dialler
@@ -72,7 +72,11 @@ class Libp2pProfile:
     async def _listen(self, exchange: Exchange, hosts: Sequence[str]) -> None:
         """Listen where the configuration says, else on these hosts, of which the second may be missing here."""
         first, *more = (self._config.host,) if self._config.host else hosts
-        address = await exchange.node.listen(first, self._config.port)
+        try:
+            address = await exchange.node.listen(first, self._config.port)
+        except OSError as error:
+            port = self._config.port or "(any)"
+            raise TransportError(f"cannot listen on {first} port {port}: {error.strerror or error}") from error
         for host in more:
             with suppress(OSError):  # no IPv6 here, or somebody else has this port of it
                 await exchange.node.listen(host, address.tcp_target[1])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 from berty_libp2p import identity as identities
 from berty_libp2p.config import Libp2pConfig
 from berty_libp2p.gossip import Gossip, Joined, Received
@@ -22,6 +25,7 @@ from berty_core.errors import ConfigError, LocalProtocolError
 from berty_core.plugins import load_plugins
 from berty_core.runtime.node import Node
 from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.status import status
 
 from .test_exchange import Person, _has, _reads, eventually, joined
 
@@ -30,12 +34,15 @@ OFF_LINE = NodeConfig(keyring=False)
 
 
 async def test_the_key_stays_for_its_time(tmp_path: Path) -> None:
-    """It outlives a restart, sealed; it is replaced after its hours, and when the clock went back behind its birth."""
+    """It outlives a restart, sealed; a copied home, the end of its hours and a clock that went back bring another."""
     now = 1_800_000_000.0
     async with Node.open(tmp_path / "Ann", name="Ann", config=OFF_LINE, network=False) as node:
         host = NodePort(node, "libp2p", now=lambda: now)
         first = await identity(host, 2)
         assert first.left == 7200
+    shutil.copytree(tmp_path / "Ann", tmp_path / "copy")
+    async with Node.open(tmp_path / "copy", config=OFF_LINE, network=False) as node:
+        assert (await identity(NodePort(node, "libp2p", now=lambda: now), 2)).key != first.key
     for file in (tmp_path / "Ann").glob("berty.sqlite3*"):
         assert bytes(first.key.seed) not in file.read_bytes()
     async with Node.open(tmp_path / "Ann", config=OFF_LINE, network=False) as node:
@@ -131,6 +138,33 @@ async def test_a_link_of_another_transport(tmp_path: Path) -> None:
         assert str(port) not in profile.profile.addresses()[0]
         assert await exchange.node.ping(met) < 5
         assert ann.sessions == ()
+
+
+async def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """The status says so in words, and the rest of the node goes on; once the port is free the profile runs."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as taken:
+        port = taken.extra(SocketAttribute.local_port)  # noqa: S610  no database is near
+        settings = {"host": "127.0.0.1", "port": port}
+        config = NodeConfig(keyring=False, disabled=("mdns",), plugins={"libp2p": settings})
+        async with Node.open(tmp_path / "Ann", name="Ann", config=config) as ann:
+
+            async def shown() -> dict[str, Any]:
+                (view,) = (await status(ann))["session_profiles"]
+                return dict(view)
+
+            async def failed() -> bool:
+                return (await shown())["state"] == "failed"
+
+            async def runs() -> bool:
+                return (await shown())["state"] == "active"
+
+            await eventually(failed)
+            (reason,) = (await shown())["reasons"]
+            assert f"cannot listen on 127.0.0.1 port {port}" in reason
+            assert "ExceptionGroup" not in reason
+            await taken.aclose()
+            await eventually(runs)
+            assert (await shown())["addresses"][0].startswith(f"/ip4/127.0.0.1/tcp/{port}/p2p/")
 
 
 def exchange_frames(one: Gossip, two: Gossip) -> list[object]:
