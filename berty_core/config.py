@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import attrs
 
+from .contracts.session import SessionProfile, SessionSpec
 from .contracts.transport import Transport, TransportSpec
 from .errors import ConfigError
 from .plugins import Plugins
@@ -39,14 +40,27 @@ class NodeConfig:
     def make_transports(self, plugins: Plugins) -> list[tuple[TransportSpec, Transport]]:
         """Make every transport that can run here; ConfigError names the table whose values do not fit."""
         made = []
-        _check_names(
-            {name for name, _ in plugins.hooks.list_name_plugin()} | {b.name for b in plugins.broken}, self.plugins
-        )
+        self._check_names(plugins)
         for name, spec in sorted(plugins.transports().items()):
             config = _structure(f"plugins.{name}", spec.config, self.plugins.get(name, {}))
             if spec.probe(config).available:
                 made.append((spec, spec.create(config)))
         return made
+
+    def make_sessions(self, plugins: Plugins) -> list[tuple[SessionSpec, SessionProfile]]:
+        """The same for session profiles."""
+        made = []
+        self._check_names(plugins)
+        for name, spec in sorted(plugins.sessions().items()):
+            config = _structure(f"plugins.{name}", spec.config, self.plugins.get(name, {}))
+            if spec.probe(config).available:
+                made.append((spec, spec.create(config)))
+        return made
+
+    def _check_names(self, plugins: Plugins) -> None:
+        """ConfigError for a table whose plugin is not there."""
+        loaded = {name for name, _ in plugins.hooks.list_name_plugin()}
+        _check_names(loaded | {broken.name for broken in plugins.broken}, self.plugins)
 
 
 def read_config(home: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> NodeConfig:

@@ -10,6 +10,7 @@ import attrs
 import pluggy
 
 from .contracts import hookspecs
+from .contracts.session import SessionSpec
 from .contracts.store import StoreSpec
 from .contracts.transport import TransportSpec
 from .errors import UserError
@@ -38,6 +39,10 @@ class Plugins:
     def transports(self) -> dict[str, TransportSpec]:
         """All transports by name."""
         return {spec.name: spec for specs in self.hooks.hook.berty_transports() for spec in specs}
+
+    def sessions(self) -> dict[str, SessionSpec]:
+        """All session profiles by name."""
+        return {spec.name: spec for specs in self.hooks.hook.berty_sessions() for spec in specs}
 
     def store(self, name: str = DEFAULT_STORE) -> StoreSpec:
         """A store by name; UserError that says what to install."""

@@ -8,11 +8,14 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "berty_core/codec/pb").glob("*.proto"))
+PLACES = {ROOT: "berty_core/codec/pb", ROOT / "plugins" / "berty-libp2p": "berty_libp2p/pb"}
+
+
+def generate(root: Path, place: str) -> int:
+    """Generate the modules beside the .proto files of one distribution."""
+    files = sorted(map(str, (root / place).glob("*.proto")))
+    return int(protoc.main(["protoc", f"-I{root}", f"--python_out={root}", f"--pyi_out={root}", *files]))
+
 
 if __name__ == "__main__":
-    sys.exit(
-        protoc.main(
-            ["protoc", f"-I{ROOT}", f"--python_out={ROOT}", f"--pyi_out={ROOT}", *[str(ROOT / f) for f in FILES]]
-        )
-    )
+    sys.exit(max(generate(root, place) for root, place in PLACES.items()))

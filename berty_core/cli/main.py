@@ -27,6 +27,7 @@ COMMANDS = {
     "read": "message:read",
     "tail": "message:tail",
     "chat": "chat:chat",
+    "peer": "peer:peer",
     "run": "node:run",
     "sync": "node:sync",
     "status": "node:status",

@@ -170,7 +170,9 @@ def status(settings: Settings, as_json: bool) -> None:
         print_json(view)
         return
     _print_node(view)
-    _print_peers(view)
+    if view["network"]:
+        click.echo("Near:" if view["peers"] else "Nobody is near.")
+        print_peers(view["peers"])
     if view["contact_requests"]:
         click.echo("Who asks to be a contact:")
         print_contacts(view["contact_requests"])
@@ -195,25 +197,27 @@ def _print_node(view: dict[str, Any]) -> None:
     rows += [["transport", f"{t['name']}: {t['state']}{_reasons(t)}"] for t in view["transports"]]
     if view["network"] and not view["transports"]:
         rows.append(["transport", "none: install one, such as berty-mdns, or see `disabled` in berty.toml"])
+    for running in view["session_profiles"]:
+        rows.append(["also speaks", f"{running['name']}: {running['state']}{_reasons(running)}"])
+        rows += [["address", safe(address)] for address in running["addresses"]]
     rows += [["not used", f"{safe(p['name'])}: {safe(p['reason'])}"] for p in view["plugins_not_used"]]
     if view["network"]:  # a short command has said its own already
         rows += [["notice", safe(notice)] for notice in view["notices"]]
     table(rows)
 
 
-def _print_peers(view: dict[str, Any]) -> None:
-    if not view["network"]:
-        return
-    click.echo("Near:" if view["peers"] else "Nobody is near.")
+def print_peers(peers: list[dict[str, Any]]) -> None:
+    """Who is connected, over what, in which session profile, and what is shared."""
     table(
         [
             f"  {safe(peer['name']) or 'somebody'}",
             f"{'dialled' if peer['dialled_by_us'] else 'dialled us'} over {safe(peer['transport'])}",
+            f"{safe(peer['session'])} session",
             safe(peer["address"]),
             f"since {clock(peer['since'])}",
             ", ".join(safe(group["name"]) for group in peer["groups"]),
         ]
-        for peer in view["peers"]
+        for peer in peers
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pluggy
 
+from .session import SessionSpec
 from .store import StoreSpec
 from .transport import TransportSpec
 
@@ -22,3 +23,8 @@ def berty_transports() -> Sequence[TransportSpec]:  # type: ignore[empty-body]
 @hookspec
 def berty_stores() -> Sequence[StoreSpec]:  # type: ignore[empty-body]
     """Give the stores this plugin brings."""
+
+
+@hookspec
+def berty_sessions() -> Sequence[SessionSpec]:  # type: ignore[empty-body]
+    """Give the session profiles this plugin brings."""

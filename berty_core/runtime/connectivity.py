@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -16,6 +17,7 @@ import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup, TaskStatus
 
+from ..contracts.session import ProfileHost, SessionProfile, SessionSpec
 from ..contracts.transport import (
     NONCE_LENGTH,
     TAG_LENGTH,
@@ -33,7 +35,8 @@ from ..crypto.keys import Secret, x25519_pair
 from ..errors import BertyError
 from ..ids import AccountId
 from ..protocol.rendezvous import advert_key, session_secret
-from ..protocol.session import NodeIdentity, ReplayGuard, Session
+from ..protocol.session import MAGIC, NodeIdentity, ReplayGuard, Session
+from .first_byte import SortedLink
 from .peer_session import PeerSession, SessionHost
 from .replica import Points
 
@@ -57,6 +60,9 @@ class ConnectivityHost(SessionHost, Protocol):
 
     async def points(self) -> Points:
         """Where to meet."""
+
+    def profile_host(self, name: str, said: Callable[[State, tuple[str, ...]], None]) -> ProfileHost:
+        """What a session profile may use of the node; `said` is told what it says of itself."""
 
 
 @attrs.frozen
@@ -90,12 +96,33 @@ class RunningTransport:
     shown: Beacon | None = None
 
 
+@attrs.define(eq=False)
+class RunningProfile:
+    """One session profile with what it said of itself last."""
+
+    spec: SessionSpec
+    profile: SessionProfile
+    state: State = State.STARTING
+    reasons: tuple[str, ...] = ()
+    started: bool = False
+
+    def said(self, state: State, reasons: tuple[str, ...]) -> None:
+        """Keep what the profile says of itself."""
+        self.state, self.reasons = state, reasons
+
+
 class Connectivity:
     """Which transports run, who is near, and with whom there is a session."""
 
-    def __init__(self, host: ConnectivityHost, transports: Sequence[tuple[TransportSpec, Transport]]) -> None:
+    def __init__(
+        self,
+        host: ConnectivityHost,
+        transports: Sequence[tuple[TransportSpec, Transport]],
+        profiles: Sequence[tuple[SessionSpec, SessionProfile]] = (),
+    ) -> None:
         self._host = host
         self.transports = [RunningTransport(spec, transport) for spec, transport in transports]
+        self.profiles = [RunningProfile(spec, profile) for spec, profile in profiles]
         self.sessions: list[PeerSession] = []
         self.decisions: deque[str] = deque(maxlen=200)
         self._endpoints: OrderedDict[Endpoint, Beacon | None] = OrderedDict()
@@ -111,30 +138,33 @@ class Connectivity:
     # -- life ----------------------------------------------------------------------------------
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run all transports until cancelled; one that fails is started again alone, with growing pauses."""
+        """Run all transports and profiles until cancelled; one that fails starts again alone, with growing pauses."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             for running in self.transports:
-                tasks.start_soon(self._supervise, running)
+                tasks.start_soon(self._supervise, running, partial(self._run_transport, running))
+            for one in self.profiles:
+                tasks.start_soon(self._supervise, one, partial(self._run_profile, one))
             tasks.start_soon(self._advertise)
             task_status.started()
             await anyio.sleep_forever()
 
-    async def _supervise(self, running: RunningTransport) -> None:
+    async def _supervise(self, running: RunningTransport | RunningProfile, run: Callable[[], Awaitable[None]]) -> None:
         failures = 0
         while True:
             try:
-                await self._run_transport(running)
+                await run()
             except* Exception as errors:  # a plugin may raise anything; the node goes on without it
                 failures += 1
-                reason = f"{type(errors.exceptions[0]).__name__}: {errors.exceptions[0]}"
+                reason = _words(errors)
                 running.state, running.reasons = State.FAILED, (reason,)
                 self._decide(f"{running.spec.name} failed ({reason}); it is started again")
-                logger.exception("transport %s failed", running.spec.name)
-            running.started, running.shown = False, None
+                logger.exception("%s failed", running.spec.name)
+            running.started = False
             await anyio.sleep(min(MAX_BACKOFF, 2.0**failures) * random.uniform(0.5, 1))  # noqa: S311  jitter
 
     async def _run_transport(self, running: RunningTransport) -> None:
+        running.shown = None
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._start_transport, running)
             running.started = True
@@ -148,6 +178,19 @@ class Connectivity:
     ) -> None:
         host = _TransportHost(self, running, logging.getLogger(f"berty.transport.{running.spec.name}"))
         await running.transport.run(host, task_status=task_status)
+
+    async def _run_profile(self, running: RunningProfile) -> None:
+        host = self._host.profile_host(running.spec.name, running.said)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(partial(running.profile.run, host))
+            running.started = True
+
+    def _profile_for(self, first: int) -> SessionProfile | None:
+        """The profile that a link belongs to whose first byte is this one; None: the private one."""
+        for running in self.profiles:
+            if running.started and first != MAGIC and first in running.spec.first_bytes:
+                return running.profile
+        return None
 
     # -- showing ourselves ---------------------------------------------------------------------
 
@@ -355,6 +398,8 @@ class Connectivity:
                 self._tasks.start_soon(link.aclose)
             return
         host = self._host
+        if self.profiles and link.traits.stream:
+            link = SortedLink(link, self._profile_for)
         machine = Session.accept(
             self._shown[-1].identity,
             self._secret_for_tag,
@@ -406,6 +451,13 @@ class Connectivity:
     def _decide(self, words: str) -> None:
         self.decisions.append(words)
         logger.info(words)
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong first, however deep in groups of errors; those of this project are words already."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, BertyError) else f"{type(error).__name__}: {error}"
 
 
 def _worse(one: PeerSession, other: PeerSession) -> PeerSession:

@@ -5,6 +5,7 @@ Invariant: only names that are listed here can be called, and only with values o
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import typing
@@ -57,7 +58,7 @@ WRITES = frozenset(
         "send_text",
     }
 )
-NODE_LEVEL = frozenset({"export", "peers", "status", "stop", "sync", "wait"})
+NODE_LEVEL = frozenset({"export", "peer_connect", "peers", "status", "stop", "sync", "wait"})
 STREAMS = frozenset({"arrivals", "delivery", "history"})
 STATES = ("stored", "sent", "held", "acknowledged")
 PAGE = 128
@@ -101,6 +102,17 @@ class Methods:
         """The live sessions."""
         return await status.peers(self._node)
 
+    async def peer_connect(self, address: str) -> Json:
+        """Meet a peer at an address that a session profile knows; who is there."""
+        profiles = self._node.connectivity.profiles if self._node.connectivity else []
+        if not profiles:
+            raise UserError("no plugin here meets peers by their address: install one, such as berty-libp2p")
+        running = next((one for one in profiles if one.started), None)
+        if running is None:
+            words = "; ".join(profiles[0].reasons) or "it starts"
+            raise UserError(f"{profiles[0].spec.name} is not ready ({words}): try again")
+        return {"id": await running.profile.connect(address), "session": running.spec.name}
+
     async def stop(self) -> Json:
         """End the node; it is told after the answer."""
         return {"stopping": True}
@@ -116,14 +128,16 @@ class Methods:
         met: set[str] = set()
         idle = False
         changed = start
-        while not idle and node.monotonic() - start < timeout:
-            count, busy = len(met), self._busy()
-            met |= {session.handshake_hash.hex() for session in node.sessions if session.is_open}
-            if busy or len(met) != count:
-                changed = node.monotonic()
-            now = node.monotonic()
-            idle = until_idle and now - start > MEETING and now - changed > QUIET
-            await anyio.sleep(0.05)
+        with node.listen() as events:
+            while not idle and node.monotonic() - start < timeout:
+                count, busy = len(met), _drain(events) or self._busy()
+                met |= {session.handshake_hash.hex() for session in node.sessions if session.is_open}
+                met |= set(status.met_by_profiles(node))
+                if busy or len(met) != count:
+                    changed = node.monotonic()
+                now = node.monotonic()
+                idle = until_idle and now - start > MEETING and now - changed > QUIET
+                await anyio.sleep(0.05)
         groups = await node.store.read(node.actions.group_list)
         return {
             "idle": idle or (not until_idle and not self._busy()),
@@ -211,6 +225,16 @@ class Methods:
             pages.append(await self._node.store.read(self._node.actions.messages_at, to, ids[start:end]))
             count, end = count + len(pages[-1]), start
         return [found for page in reversed(pages) for found in page][-last:]
+
+
+def _drain(events: Any) -> bool:
+    """Whether anything changed since the last time."""
+    found = False
+    with contextlib.suppress(anyio.WouldBlock):
+        while True:
+            events.receive_nowait()
+            found = True
+    return found
 
 
 async def _until_arrival(events: Any) -> None:

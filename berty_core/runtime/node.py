@@ -35,6 +35,8 @@ from .store_worker import Outcome, StoreWorker
 from .sync_hub import SyncHub
 
 if TYPE_CHECKING:
+    from ..contracts.session import ProfileHost
+    from ..contracts.transport import State
     from .archive import Archive, Progress
     from .connectivity import Connectivity
     from .peer_session import PeerSession
@@ -148,7 +150,8 @@ class Node:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
 
-                    self.connectivity = Connectivity(self, self.config.make_transports(self.plugins))
+                    transports = self.config.make_transports(self.plugins)
+                    self.connectivity = Connectivity(self, transports, self.config.make_sessions(self.plugins))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
                     yield
@@ -254,6 +257,12 @@ class Node:
         """A session opened, met a group, or ended."""
         if self.connectivity is not None:
             self.connectivity.session_changed(session)
+
+    def profile_host(self, name: str, said: Callable[[State, tuple[str, ...]], None]) -> ProfileHost:
+        """What a session profile may use."""
+        from .profile_host import NodePort  # noqa: PLC0415  only where a plugin brings a profile
+
+        return NodePort(self, name, said=said)
 
     @property
     def sessions(self) -> Sequence[PeerSession]:

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..codec.frames import FrameReader, encode_frame
+from ..contracts.session import Verified
 from ..contracts.transport import Endpoint, Link
 from ..crypto.keys import PrivateKey, Secret
 from ..errors import BertyError, RemoteProtocolError, TransportError, UserError
@@ -33,7 +34,7 @@ from ..protocol.sync import MAX_FRAME as MAX_SYNC_FRAME
 from ..protocol.sync import entries_in
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub, SyncPartner, SyncPeer
-from .verification import INLINE, Verified, verify_in_threads
+from .verification import INLINE, verify_in_threads
 
 CONTROL, GROUP, REQUEST = "control", "group", "contact request"
 BACKLOG = 256 * 1024  # bytes of a stream that may wait before no more entries are collected for it

@@ -9,6 +9,8 @@ from ..ids import DeviceId, GroupId
 from ..protocol.group import GroupKind
 
 if TYPE_CHECKING:
+    from ..contracts.session import PeerView
+    from .group_replica import GroupReplica
     from .node import Node
     from .peer_session import PeerSession
 
@@ -17,13 +19,14 @@ MAX_DECISIONS = 20
 
 
 async def status(node: Node) -> Json:
-    """Profile, account, key, transports, peers, own link and groups. Times are Unix seconds."""
+    """Profile, account, key, transports, session profiles, peers, own link and groups. Times are Unix seconds."""
     return {
         **await node.store.read(_account, node),
         "key": {"kind": node.key_source.kind, "words": node.key_source.words},
         "network": node.connectivity is not None,
         "notices": list(node.notices),
         "transports": transports(node),
+        "session_profiles": session_profiles(node),
         "plugins_not_used": [{"name": broken.name, "reason": broken.reason} for broken in node.plugins.broken],
         "peers": await peers(node),
         "decisions": list(node.connectivity.decisions)[-MAX_DECISIONS:] if node.connectivity else [],
@@ -52,19 +55,76 @@ def transports(node: Node) -> list[Json]:
     ]
 
 
+def session_profiles(node: Node) -> list[Json]:
+    """Each session profile that runs beside the private one, its state, and where it can be met."""
+    return [
+        {
+            "name": running.spec.name,
+            "state": running.state.value,
+            "reasons": list(running.reasons),
+            "addresses": list(running.profile.addresses()) if running.started else [],
+        }
+        for running in (node.connectivity.profiles if node.connectivity else ())
+    ]
+
+
 async def peers(node: Node) -> list[Json]:
-    """Each live session: over what, since when, and which groups both sides are in."""
-    return await node.store.read(_peers, node, [session for session in node.sessions if session.is_open])
+    """Each live session, private or of another profile: over what, since when, and which groups both sides are in."""
+    private = [session for session in node.sessions if session.is_open]
+    return await node.store.read(_peers, node, private, _others(node))
 
 
-def _peers(node: Node, sessions: list[PeerSession]) -> list[Json]:
-    return [_peer(node, session) for session in sessions]
+def _others(node: Node) -> list[tuple[str, PeerView]]:
+    """Peers of session profiles beside the private one, each with the profile's name."""
+    return [
+        (running.spec.name, peer)
+        for running in (node.connectivity.profiles if node.connectivity else ())
+        if running.started
+        for peer in running.profile.peers()
+    ]
+
+
+def met_by_profiles(node: Node) -> list[str]:
+    """The ids of peers of session profiles beside the private one."""
+    return [peer.id for _, peer in _others(node)]
+
+
+def _peers(node: Node, sessions: list[PeerSession], others: list[tuple[str, PeerView]]) -> list[Json]:
+    return [_peer(node, session) for session in sessions] + [_other_peer(node, name, peer) for name, peer in others]
+
+
+def _other_peer(node: Node, profile: str, peer: PeerView) -> Json:
+    shared = {log.group: node.replica.groups[log.group] for log in peer.logs if log.group in node.replica.groups}
+    return {
+        "name": _meant(node, shared),
+        "session": profile,
+        "id": peer.id,
+        "agent": peer.agent,
+        "transport": profile,
+        "address": next(iter(peer.addresses), ""),
+        "addresses": list(peer.addresses),
+        "dialled_by_us": peer.dialled_by_us,
+        "since": time.time() - (node.monotonic() - peer.since),
+        "groups": [
+            {"name": node.actions.conversation_name(replica), "id": str(group), "device": None}
+            for group, replica in shared.items()
+        ],
+    }
+
+
+def _meant(node: Node, shared: dict[GroupId, GroupReplica]) -> str:
+    """Whose peer it is, as far as the groups tell that it follows: it has not proved to be that."""
+    if any(replica.group.kind is GroupKind.ACCOUNT for replica in shared.values()):
+        return node.replica.own_name()
+    contacts = [replica.contact for replica in shared.values() if replica.contact is not None]
+    return node.actions.alias(contacts[0]) if contacts else ""
 
 
 def _peer(node: Node, session: PeerSession) -> Json:
     groups = dict(session.groups)
     return {
         "name": _name(node, groups),
+        "session": "private",
         "transport": session.transport,
         "address": session.link.remote.address,
         "dialled_by_us": session.session.initiator,

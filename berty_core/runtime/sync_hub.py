@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from ..codec.cid import Cid
+from ..contracts.session import Verified
 from ..errors import RemoteProtocolError
 from ..ids import DeviceId, GroupId
 from ..protocol.group import LogKind
@@ -14,7 +15,7 @@ from ..protocol.sync import EntriesReceived, GroupSync, HeldByPeer, InSync, Sync
 from .effects import DeliveryChanged, Effect, EntryAdded
 from .group_replica import GroupReplica
 from .replica import Replica
-from .verification import Verified, verify_blocks
+from .verification import verify_blocks
 
 
 @attrs.frozen(eq=False)

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio.to_thread
-import attrs
 
+from ..contracts.session import Verified
 from ..errors import RemoteProtocolError
 from ..ids import PublicKey
-from ..protocol.entry import Entry, check_entry, decode_entry
+from ..protocol.entry import check_entry, decode_entry
 
 INLINE = 4  # so few are checked where they are: a change of threads would cost more
 CHUNK = 64
-
-
-@attrs.frozen
-class Verified:
-    """Blocks that may join the log, and those that may not."""
-
-    entries: tuple[tuple[Entry, bytes], ...]
-    refused: tuple[bytes, ...] = ()
-    reason: str = ""
 
 
 def verify_blocks(blocks: Sequence[bytes], log_id: str, signing_public: PublicKey) -> Verified:

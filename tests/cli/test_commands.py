@@ -249,6 +249,9 @@ def test_status(people: People) -> None:
     assert status["transports"] == [{"name": "mdns", "state": "active", "reasons": []}]
     (peer,) = status["peers"]
     assert (peer["name"], peer["transport"]) == ("Bob", "mdns")
+    assert (peer["session"], status["session_profiles"]) == ("private", [])
+    (listed,) = ann.berty("peer", "list", "--json").data
+    assert {**listed, "since": 0} == {**peer, "since": 0}
     shown = ann.berty("status").out
     assert "key of this home is in a file in it (0600)" in shown
     assert re.search(r"Near:\n  Bob +dialled (us )?over mdns +\S+.* +since \d\d:\d\d:\d\d ", shown)

@@ -122,6 +122,13 @@ def test_settings_of_the_lan_transport() -> None:
     assert table((ROOT / "plugins" / "berty-mdns" / "README.md").read_text(), "Configuration") == defaults(kind)
 
 
+def test_settings_of_the_profile_of_berty_apps() -> None:
+    """The same for berty-libp2p."""
+    kind = importlib.import_module("berty_libp2p.config").Libp2pConfig
+    assert table(page("configuration.md"), "`[plugins.libp2p]`") == defaults(kind)
+    assert table((ROOT / "plugins" / "berty-libp2p" / "README.md").read_text(), "Configuration") == defaults(kind)
+
+
 def test_hooks() -> None:
     """Each hook has a heading with its exact signature, and its docstring; no other hook has one."""
     text = page("hooks.md")

@@ -49,6 +49,7 @@ class Options:
     name: str | None = None
     network: bool = True
     transports: Json = attrs.field(factory=dict)
+    disabled: tuple[str, ...] = ("libp2p",)
     clock: float = 0.0
     archive: str = ""
     record: str = ""  # a file that gets what this device sends on the next link that it dials
@@ -223,7 +224,7 @@ def record_next_dial(path: str) -> None:
 
 
 async def run(options: Options) -> None:
-    config = NodeConfig(keyring=False, plugins=options.transports)
+    config = NodeConfig(keyring=False, plugins=options.transports, disabled=options.disabled)
     home = Path(options.home)
     if options.archive:
         create_home(home, "", config=config, use_keyring=False, archive=read_archive(Path(options.archive)))

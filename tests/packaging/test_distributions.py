@@ -17,6 +17,14 @@ PROJECTS = {
     "berty_core": ROOT,
     "berty_sqlite": ROOT / "plugins" / "berty-sqlite",
     "berty_mdns": ROOT / "plugins" / "berty-mdns",
+    "berty_libp2p": ROOT / "plugins" / "berty-libp2p",
+}
+
+POINTS = {
+    "berty_core": "berty = berty_core.cli.main:main",
+    "berty_sqlite": "[berty.plugins]",
+    "berty_mdns": "[berty.plugins]",
+    "berty_libp2p": "[berty.plugins]",
 }
 
 
@@ -52,13 +60,13 @@ def test_wheel(package: str, tmp_path: Path) -> None:
     assert made.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(made) as wheel:
         names = set(wheel.namelist())
-        points = wheel.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+        points = "".join(wheel.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     source = PROJECTS[package] / package
     modules = {str(path.relative_to(source.parent)) for path in source.rglob("*.py")}
     assert modules <= names
     assert f"{package}/py.typed" in names
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE-MIT", "LICENSE-APACHE"}
-    assert ("berty = berty_core.cli.main:main" if package == "berty_core" else "[berty.plugins]") in points
+    assert POINTS[package] in points
     assert {name.split("/")[0].split("-")[0] for name in names} == {package}
 
 

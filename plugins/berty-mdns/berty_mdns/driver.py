@@ -21,13 +21,13 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from berty_core.errors import LinkLost, TransportError
 
-from .seam import Accepted, Announcement, Heard, Listener, LocalAddress, Resolved, Responder
+from .seam import OWN_SERVICE, Accepted, Announcement, Heard, Listener, LocalAddress, Resolved, Responder
 from .stream import TcpStream
 
 if sys.platform != "win32":
     import fcntl
 
-SERVICE = "_berty._tcp.local."
+SERVICE = f"{OWN_SERVICE}.local."
 MDNS_PORT = 5353
 HOST_TTL = 120  # RFC 6762, section 10: what an address changes with
 ASK_SECONDS = 3.0
@@ -117,19 +117,32 @@ class ZeroconfResponder:
 
     def __init__(self, opened: AsyncZeroconf, heard: Heard) -> None:
         self._zeroconf = opened
-        self._heard = heard
         self._shown: dict[str, AsyncServiceInfo] = {}
         self._sending: set[asyncio.Future[object]] = set()
+        self._browsers: list[AsyncServiceBrowser] = []
+        self.browse(OWN_SERVICE, heard)
+
+    def browse(self, service: str, heard: Heard) -> None:
+        """Look for instances of a service."""
+        kind = f"{service}.local."
+
+        def changed(zeroconf: object, service_type: str, name: str, state_change: zeroconf.ServiceStateChange) -> None:
+            """Pass on a change; the parameter names are zeroconf's."""
+            heard(name.removesuffix(f".{kind}"), state_change.name != "Removed")
+
         # Multicast questions only: with several processes on one machine a unicast answer reaches just one of them.
-        self._browser = AsyncServiceBrowser(
-            opened.zeroconf, SERVICE, handlers=[self._changed], question_type=zeroconf.DNSQuestionType.QM
+        self._browsers.append(
+            AsyncServiceBrowser(
+                self._zeroconf.zeroconf, kind, handlers=[changed], question_type=zeroconf.DNSQuestionType.QM
+            )
         )
 
-    async def announce(self, announcement: Announcement) -> None:
+    async def announce(self, announcement: Announcement, service: str = OWN_SERVICE) -> None:
         """Announce at once; names are random, so the probe for their being unique (750 ms) is left out."""
+        kind = f"{service}.local."
         info = AsyncServiceInfo(
-            SERVICE,
-            f"{announcement.instance}.{SERVICE}",
+            kind,
+            f"{announcement.instance}.{kind}",
             port=announcement.port,
             properties=announcement.text,
             server=f"{announcement.host}.local.",
@@ -155,11 +168,11 @@ class ZeroconfResponder:
         if info is not None:
             self._send(await self._zeroconf.async_unregister_service(info))
 
-    async def resolve(self, instance: str) -> Resolved | None:
+    async def resolve(self, instance: str, service: str = OWN_SERVICE) -> Resolved | None:
         """Read the cache, else ask for three seconds; None for no answer or a name that is none."""
         engine = self._zeroconf.zeroconf
         try:
-            info = AsyncServiceInfo(SERVICE, f"{instance}.{SERVICE}")
+            info = AsyncServiceInfo(f"{service}.local.", f"{instance}.{service}.local.")
             known = info.load_from_cache(engine) or await info.async_request(
                 engine, ASK_SECONDS * 1000, question_type=zeroconf.DNSQuestionType.QM
             )
@@ -173,7 +186,8 @@ class ZeroconfResponder:
 
     async def aclose(self, *, goodbye: bool) -> None:
         """Close all sockets. Without goodbye the announcements are meant to go on from other sockets."""
-        await self._browser.async_cancel()
+        for browser in self._browsers:
+            await browser.async_cancel()
         if not goodbye:
             self._zeroconf.zeroconf.registry.async_remove(list(self._shown.values()))
         self._shown.clear()
@@ -192,12 +206,6 @@ class ZeroconfResponder:
         self._sending.discard(sending)
         if not sending.cancelled():
             sending.exception()  # a broken socket shows in the set of interfaces; here it only has to be read
-
-    def _changed(
-        self, zeroconf: object, service_type: str, name: str, state_change: zeroconf.ServiceStateChange
-    ) -> None:
-        """Pass on a change; the parameter names are zeroconf's."""
-        self._heard(name.removesuffix(f".{SERVICE}"), state_change.name != "Removed")
 
 
 class TcpListener:

@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 from berty_core.contracts.transport import Energy, Traits
 
 NAME = "mdns"
+OWN_SERVICE = "_berty._tcp"
 MAX_DIALED = 128
 MAX_ACCEPTED = 128
 TRAITS = Traits(
@@ -109,7 +110,7 @@ class Listener(Protocol):
 class Responder(Protocol):
     """An open multicast DNS responder and browser."""
 
-    async def announce(self, announcement: Announcement) -> None:
+    async def announce(self, announcement: Announcement, service: str = OWN_SERVICE) -> None:
         """Show an announcement from now on."""
 
     def repeat(self, instance: str) -> None:
@@ -118,8 +119,11 @@ class Responder(Protocol):
     async def withdraw(self, instance: str) -> None:
         """Say goodbye for an announcement."""
 
-    async def resolve(self, instance: str) -> Resolved | None:
+    async def resolve(self, instance: str, service: str = OWN_SERVICE) -> Resolved | None:
         """Tell where an instance is, from the cache or by asking for three seconds."""
+
+    def browse(self, service: str, heard: Heard) -> None:
+        """Look for instances of another service too, until this is closed."""
 
     async def aclose(self, *, goodbye: bool) -> None:
         """Close all sockets, with or without a goodbye for what is still shown."""

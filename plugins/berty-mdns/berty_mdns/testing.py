@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 from berty_core.contracts.transport import Link, State
 from berty_core.errors import LinkLost, TransportError
 
-from .seam import Accepted, Announcement, Heard, Listener, LocalAddress, Resolved, Responder
+from .seam import OWN_SERVICE, Accepted, Announcement, Heard, Listener, LocalAddress, Resolved, Responder
 
 
 class RecordingHost:
@@ -94,16 +94,22 @@ class FakeResponder:
         self.heard = heard
         self.answers: dict[str, Resolved] = {}
         self.asked: list[str] = []
+        self.browsed: dict[str, Heard] = {}
         self.delay = 0.0
         self.shown: dict[str, Announcement] = {}
         self.withdrawn: list[str] = []
         self.repeated: list[str] = []
         self.goodbye: bool | None = None
 
-    async def announce(self, announcement: Announcement) -> None:
+    async def announce(self, announcement: Announcement, service: str = OWN_SERVICE) -> None:
         """Keep the announcement."""
         self.shown[announcement.instance] = announcement
-        self.heard(announcement.instance, True)  # multicast comes back to its sender
+        if service == OWN_SERVICE:
+            self.heard(announcement.instance, True)  # multicast comes back to its sender
+
+    def browse(self, service: str, heard: Heard) -> None:
+        """Keep who looks for what."""
+        self.browsed[service] = heard
 
     def repeat(self, instance: str) -> None:
         """Keep what was repeated."""
@@ -114,7 +120,7 @@ class FakeResponder:
         self.withdrawn.append(instance)
         del self.shown[instance]
 
-    async def resolve(self, instance: str) -> Resolved | None:
+    async def resolve(self, instance: str, service: str = OWN_SERVICE) -> Resolved | None:
         """Answer from `answers` after `delay`."""
         self.asked.append(instance)
         await anyio.sleep(self.delay)

@@ -24,6 +24,7 @@ from .finding import Finder
 from .link import TcpLink
 from .links import Links, race
 from .seam import MAX_ACCEPTED, NAME, Accepted, Announcement, Driver, Listener, LocalAddress, Responder, Timing
+from .services import LanServices
 from .txt import encode_txt
 
 NAME_BYTES = 20  # 160 random bits make 32 characters of base32
@@ -49,6 +50,7 @@ class MdnsTransport:
         self._driver = driver
         self._timing = timing or Timing()
         self._directory = Directory(NAME)
+        self.services = LanServices(self._hosts())
         self._host: TransportHost | None = None
         self._tasks: TaskGroup | None = None
         self._lock = anyio.Lock()
@@ -183,11 +185,13 @@ class MdnsTransport:
         assert self._finder is not None  # noqa: S101 - set before the first call
         self._responder = await self._driver.open(self._addresses, self._finder.heard)
         self._finder.use(self._responder, self._addresses)
+        await self.services.use(self._responder, self._shown())
 
     async def _close_responder(self) -> None:
         responder, self._responder = self._responder, None
         if self._finder is not None:
             self._finder.use(None, ())
+        await self.services.use(None, ())
         if responder is not None:
             with anyio.move_on_after(self._timing.farewell, shield=True):
                 await responder.aclose(goodbye=False)
@@ -312,6 +316,7 @@ class MdnsTransport:
         if presence is not None:
             await presence.listener.aclose()
         responder, self._responder = self._responder, None
+        await self.services.use(None, ())
         if responder is not None:
             await responder.aclose(goodbye=True)
 

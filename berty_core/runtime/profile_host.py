@@ -1,0 +1,220 @@
+"""What a session profile may use of a node. Invariant: the replica is read and written on the store's thread only."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from ..codec.cid import Cid
+from ..contracts.session import Added, Change, Changes, ChangesMissed, Log, LogId, LogsChanged, Meeting, Verified
+from ..contracts.transport import State, Transport
+from ..crypto.keys import PrivateKey, Secret
+from ..ids import AccountId, DeviceId
+from ..protocol.entry import Entry
+from ..protocol.group import PROFILES, LogKind
+from ..protocol.metadata import ContactState
+from ..protocol.rendezvous import contact_topic, period_start
+from ..protocol.shareable import ShareableContact
+from .effects import Effect, EffectsMissed, EntryAdded, GroupsChanged
+from .verification import INLINE, verify_blocks, verify_in_threads
+
+if TYPE_CHECKING:
+    from .node import Node
+
+
+class NodePort:
+    """One open node, as the session profile `name` sees it."""
+
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        *,
+        now: Callable[[], float] = time.time,
+        said: Callable[[State, tuple[str, ...]], None] = lambda state, reasons: None,
+    ) -> None:
+        self.logger = logging.getLogger(f"berty.session.{name}")
+        self.now = now
+        self.monotonic = node.monotonic
+        self.entropy = node.entropy
+        self.rotation = PROFILES[node.profile_name].rotation
+        self._node = node
+        self._name = name
+        self._said = said
+
+    def state(self, state: State, reasons: Sequence[str] = ()) -> None:
+        """Say what the profile is doing."""
+        self._said(state, tuple(reasons))
+
+    def transport(self, name: str) -> Transport | None:
+        """A transport of this node by name."""
+        running = self._node.connectivity.transports if self._node.connectivity else ()
+        return next((one.transport for one in running if one.spec.name == name), None)
+
+    def is_met_privately(self, device: DeviceId) -> bool:
+        """Whether a private session with this device is open."""
+        return any(session.is_open and device in session.groups.values() for session in self._node.sessions)
+
+    async def setting(self, name: str) -> Secret | None:
+        """A value that this profile keeps in the home."""
+        return await self._node.store.read(lambda: self._node.replica.setting(self._setting_name(name)))
+
+    async def put_setting(self, name: str, value: bytes) -> None:
+        """Keep a value, sealed."""
+        await self._node.store.write(lambda: self._node.replica.put_setting(self._setting_name(name), value))
+
+    def _setting_name(self, name: str) -> str:
+        """Settings belong to the device: a copied home, which is a new one, begins without."""
+        return f"{self._name} {self._node.replica.account.device_id.hex()} {name}"
+
+    @contextmanager
+    def changes(self) -> Iterator[Changes]:
+        """What changes from now on."""
+        with self._node.listen() as effects:
+            yield _Changes(effects)
+
+    async def logs(self) -> Sequence[Log]:
+        """Both logs of every open group, the account's own among them."""
+        return await self._node.store.read(self._logs)
+
+    def _logs(self) -> list[Log]:
+        return [
+            Log(
+                LogId(group_id, kind),
+                replica.logs[kind].address,
+                replica.group.link_key,
+                replica.group.signing_public,
+                replica.device_id,
+            )
+            for group_id, replica in self._node.replica.groups.items()
+            for kind in LogKind
+        ]
+
+    async def heads(self, log: LogId) -> Sequence[bytes]:
+        """The blocks of a log's heads."""
+        return await self._node.store.read(self._heads, log)
+
+    def _heads(self, log: LogId) -> list[bytes]:
+        replica = self._node.replica.groups.get(log.group)
+        if replica is None:
+            return []
+        stored = replica.logs[log.kind]
+        return [stored.read(cid).block for cid in stored.heads]
+
+    async def unknown(self, log: LogId, cids: Sequence[Cid]) -> Sequence[Cid]:
+        """Those that the log lacks."""
+        return await self._node.store.read(self._unknown, log, cids) if cids else ()
+
+    def _unknown(self, log: LogId, cids: Sequence[Cid]) -> list[Cid]:
+        replica = self._node.replica.groups.get(log.group)
+        return [cid for cid in cids if cid not in replica.logs[log.kind]] if replica else []
+
+    async def verify(self, log: LogId, blocks: Sequence[bytes]) -> Verified:
+        """Check blocks; many of them on threads."""
+        replica = self._node.replica.groups.get(log.group)
+        if replica is None or not blocks:
+            return Verified(())
+        address, key = replica.logs[log.kind].address, replica.group.signing_public
+        if len(blocks) <= INLINE:
+            return verify_blocks(blocks, address, key)
+        return await verify_in_threads(blocks, address, key)
+
+    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
+        """Add verified entries in one commit."""
+        return await self._node.store.write(self._store, log, entries, refused)
+
+    def _store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
+        replica = self._node.replica.groups.get(log.group)
+        if replica is None:
+            return 0
+        added = len(replica.receive(log.kind, entries).added)
+        for block in refused:
+            replica.refuse(log.kind, block)
+        return added
+
+    async def blocks(self, cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
+        """Blocks of any log."""
+        return await self._node.store.read(self._blocks, cids)
+
+    def _blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        logs = [stored for replica in self._node.replica.groups.values() for stored in replica.logs.values()]
+        found: dict[Cid, bytes] = {}
+        for cid in cids:
+            for position, stored in enumerate(logs):
+                block = stored.block(cid)
+                if block is not None:
+                    found[cid] = block
+                    logs.insert(0, logs.pop(position))  # the next one is probably of the same log
+                    break
+        return found
+
+    async def meeting(self) -> Meeting:
+        """The topics of this period."""
+        return await self._node.store.read(self._meeting)
+
+    def _meeting(self) -> Meeting:
+        replica = self._node.replica
+        registers = replica.account.registers
+        start = period_start(self.now(), self.rotation)
+        seed = registers.get("seed")
+        own = contact_topic(replica.account_id, seed, start) if seed and self._node.accepts_requests() else None
+        wanted = {
+            contact_topic(account, its_seed, start): account
+            for account, state in replica.contacts().items()
+            if state is ContactState.TO_REQUEST and (its_seed := registers.get("contact seed", account))
+        }
+        return Meeting(own, wanted)
+
+    def account_key(self) -> PrivateKey:
+        """The account's key."""
+        return self._node.account_key()
+
+    async def own_contact(self, contact: AccountId) -> ShareableContact:
+        """What we tell a contact about ourselves."""
+        return await self._node.own_contact(contact)
+
+    async def request_sent(self, contact: AccountId) -> None:
+        """A request was handed over."""
+        await self._node.request_sent(contact)
+
+    async def request_received(self, contact: ShareableContact) -> None:
+        """Somebody asked."""
+        await self._node.request_received(contact)
+
+
+class _Changes:
+    """The node's effects, as far as they concern a profile."""
+
+    def __init__(self, effects: MemoryObjectReceiveStream[Effect]) -> None:
+        self._effects = effects
+
+    async def receive(self) -> Change:
+        """The next one."""
+        while (change := _change(await self._effects.receive())) is None:
+            pass
+        return change
+
+    def receive_nowait(self) -> Change | None:
+        """The next one that waits already."""
+        with suppress(anyio.WouldBlock):
+            while (change := _change(self._effects.receive_nowait())) is None:
+                pass
+            return change
+        return None
+
+
+def _change(effect: Effect) -> Change | None:
+    match effect:
+        case EntryAdded(group, kind, cid, block):
+            return Added(LogId(group, kind), cid, block)
+        case GroupsChanged():
+            return LogsChanged()
+        case EffectsMissed():
+            return ChangesMissed()
+    return None

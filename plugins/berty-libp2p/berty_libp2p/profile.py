@@ -1,0 +1,168 @@
+"""The session profile: an exchange under a peer id of its own time, the port it listens on, and whom it dials."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import anyio
+import ifaddr
+from anyio.abc import TaskStatus
+
+from berty_core.contracts.session import PeerView, ProfileHost
+from berty_core.contracts.transport import Link, State
+from berty_core.errors import RemoteProtocolError, TransportError, UserError
+
+from .config import Libp2pConfig
+from .dialler import LOOK, Dialler
+from .discovery import Discovery, lan_services
+from .exchange import Exchange
+from .host import Peer
+from .identity import Identity, identity
+from .multiaddr import Multiaddr
+from .peers import PeerId
+
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  a node is there to be met
+MAX_SHOWN: Final = 8  # addresses of this machine
+
+
+class Libp2pProfile:
+    """One node of libp2p for the time of the node that it belongs to."""
+
+    def __init__(self, config: Libp2pConfig) -> None:
+        self._config = config
+        self._exchange: Exchange | None = None
+        self._dialler: Dialler | None = None
+        self._asked_for: list[Multiaddr] = []  # by `connect`: they outlive a peer id
+
+    async def run(self, host: ProfileHost, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled, each period under another peer id."""
+        kept = [_dialled(text) for text in self._config.peers]
+        while True:
+            own = await identity(host, self._config.rotate_hours)
+            with anyio.move_on_after(own.left):
+                await self._period(host, own, kept, task_status)
+            task_status = anyio.TASK_STATUS_IGNORED
+
+    async def _period(
+        self, host: ProfileHost, own: Identity, kept: Sequence[Multiaddr], task_status: TaskStatus[None]
+    ) -> None:
+        exchange = Exchange(own.key, host, host.monotonic, contacts_only=self._config.contacts_only)
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(exchange.run)
+                services = lan_services(host)
+                await self._listen(exchange, services.hosts if services else EVERYWHERE)
+                dialler = Dialler(exchange.node, exchange.is_met_privately, tasks, host.logger)
+                self._exchange, self._dialler = exchange, dialler
+                for address in (*kept, *self._asked_for):
+                    dialler.want(address)
+                tasks.start_soon(_prefer_private, exchange)
+                if services is not None:
+                    discovery = Discovery(services, exchange.node, dialler, host)
+                    tasks.start_soon(partial(discovery.run, discoverable=self._config.discoverable))
+                host.state(State.ACTIVE, () if services else ("it finds nobody by itself: that needs berty-mdns",))
+                task_status.started()
+        finally:
+            self._exchange = self._dialler = None
+
+    async def _listen(self, exchange: Exchange, hosts: Sequence[str]) -> None:
+        """Listen where the configuration says, else on these hosts, of which the second may be missing here."""
+        first, *more = (self._config.host,) if self._config.host else hosts
+        try:
+            address = await exchange.node.listen(first, self._config.port)
+        except OSError as error:
+            port = self._config.port or "(any)"
+            raise TransportError(f"cannot listen on {first} port {port}: {error.strerror or error}") from error
+        for host in more:
+            with suppress(OSError):  # no IPv6 here, or somebody else has this port of it
+                await exchange.node.listen(host, address.tcp_target[1])
+
+    # -- the contract --------------------------------------------------------------------------
+
+    def accept(self, link: Link) -> None:
+        """Speak libp2p on a link that another transport brought."""
+        assert self._exchange is not None  # noqa: S101  only a profile that has started is given links
+        self._exchange.node.accept(link)
+
+    async def connect(self, address: str) -> str:
+        """Dial a multiaddr, and go on dialling it while this runs; the peer's id. UserError, LinkLost."""
+        exchange, dialler = self._exchange, self._dialler
+        target = _dialled(address)
+        if exchange is None or dialler is None:
+            raise UserError("libp2p is starting anew: try again")
+        if target.peer == exchange.node.peer_id:
+            raise UserError("that is the address of this node itself")
+        if target.peer is None or target.peer not in exchange.node.peers:
+            target = _named(target, await exchange.node.dial(target))
+        if target not in self._asked_for:
+            self._asked_for.append(target)
+        dialler.want(target)
+        return str(target.peer)
+
+    def peers(self) -> Sequence[PeerView]:
+        """Who is connected."""
+        if self._exchange is None:
+            return ()
+        return [_view(self._exchange, name, peer) for name, peer in self._exchange.node.peers.items()]
+
+    def addresses(self) -> Sequence[str]:
+        """Where we listen, with our peer id; for "everywhere", the addresses of this machine."""
+        if self._exchange is None:
+            return ()
+        node = self._exchange.node
+        found = [str(shown.with_peer(node.peer_id)) for address in node.addresses for shown in _spelled_out(address)]
+        return found[:MAX_SHOWN]
+
+
+async def _prefer_private(exchange: Exchange) -> None:
+    """A private session that opened later makes a link superfluous."""
+    while True:
+        await anyio.sleep(LOOK)
+        for peer in list(exchange.node.peers):
+            if exchange.is_met_privately(peer):
+                exchange.node.close_peer(peer)
+
+
+def _dialled(text: str) -> Multiaddr:
+    """A multiaddr that TCP can reach; UserError in words."""
+    try:
+        address = Multiaddr.parse(text)
+        address.tcp_target  # noqa: B018  it tells what is not to be dialled
+    except RemoteProtocolError as error:
+        raise UserError(f"{text}: {error}") from error
+    return address
+
+
+def _named(address: Multiaddr, peer: PeerId) -> Multiaddr:
+    return address if address.peer else address.with_peer(peer)
+
+
+def _view(exchange: Exchange, name: PeerId, peer: Peer) -> PeerView:
+    link = peer.links[0]
+    addresses = dict.fromkeys(map(str, filter(None, (link.observed, *peer.description.addresses))))
+    return PeerView(
+        id=str(name),
+        addresses=tuple(addresses),
+        agent=peer.description.agent,
+        dialled_by_us=link.initiator,
+        since=link.opened_at,
+        logs=tuple(exchange.shared_with(name)),
+    )
+
+
+def _spelled_out(address: Multiaddr) -> Iterator[Multiaddr]:
+    """The addresses behind "any interface", without those that only this machine or this segment can use."""
+    host, port = address.tcp_target
+    if host not in EVERYWHERE:
+        yield address
+        return
+    for adapter in ifaddr.get_adapters():
+        for entry in adapter.ips:
+            text = entry.ip if isinstance(entry.ip, str) else entry.ip[0]
+            ip = ipaddress.ip_address(text.partition("%")[0])
+            if ip.version == ipaddress.ip_address(host).version and not (ip.is_loopback or ip.is_link_local):
+                yield Multiaddr.tcp(str(ip), port)
