@@ -15,6 +15,7 @@ import berty_core
 from berty_core import config, errors
 from berty_core.contracts import hookspecs
 from berty_core.runtime import records
+from berty_core.testing.vectors.deviations import DEVIATIONS
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -138,6 +139,13 @@ def test_hooks() -> None:
         signature = str(inspect.signature(hook)).replace("'", "")
         assert f"\n## `{name}{signature}`\n\n{inspect.getdoc(hook)}\n" in text
     assert len(hooks) == len(re.findall(r"^## `", text, re.MULTILINE))
+
+
+def test_deviations() -> None:
+    """What the vector checker tolerates is named in the page, and nothing else is."""
+    section = page("deviations.md").split("\n## What we do otherwise", 1)[0]
+    names = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert names == [deviation.name for deviation in DEVIATIONS]
 
 
 def test_records() -> None:
