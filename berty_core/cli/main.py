@@ -172,6 +172,10 @@ def _report(error: Exception) -> int:
     click.echo("berty: " + "\n  ".join(safe_lines(_words(error))), err=True)
     if not isinstance(error, BertyError | OSError) and not debug:
         click.echo("This is a fault of the program; BERTY_DEBUG=1 shows where it happened.", err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_output()
     return _exit_code(error)
 
 
@@ -192,6 +196,11 @@ def _exit_code(error: Exception) -> int:
 
 
 def _output_gone() -> int:
-    """Whoever read our output has had enough; the interpreter must not complain about it while it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Whoever read our output has had enough."""
+    _forget_output()
     return 0
+
+
+def _forget_output() -> None:
+    """What is still to be written has nowhere to go; the interpreter must not complain about it while it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
