@@ -357,7 +357,7 @@ def test_a_false_invitation_in_a_message(people: People, start: Start) -> None:
     assert bob.berty("stop").code == 0
     anyio.run(_send_invitation, bob.path, link)
     start(bob, "run")
-    until(lambda: ann.berty("read", "Bob", "--last", "1", "--json").data[0]["kind"] == "invitation")
+    until(lambda: [one["kind"] for one in ann.berty("read", "Bob", "--last", "1", "--json").data] == ["invitation"])
     assert ann.berty("group", "invitations", "--json").data == []
     message = ann.berty("read", "Bob", "--last", "1", "--json").data[0]
     assert message["invited_to"] == ""
