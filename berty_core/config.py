@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -37,14 +38,14 @@ class NodeConfig:
     disabled: tuple[str, ...] = ()
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
-    def make_transports(self, plugins: Plugins) -> list[tuple[TransportSpec, Transport]]:
-        """Make every transport that can run here; ConfigError names the table whose values do not fit."""
-        made = []
+    def make_transports(self, plugins: Plugins) -> list[tuple[TransportSpec, Callable[[], Transport]]]:
+        """What makes each transport that can run here; ConfigError names the table whose values do not fit."""
+        made: list[tuple[TransportSpec, Callable[[], Transport]]] = []
         self._check_names(plugins)
         for name, spec in sorted(plugins.transports().items()):
             config = _structure(f"plugins.{name}", spec.config, self.plugins.get(name, {}))
             if spec.probe(config).available:
-                made.append((spec, spec.create(config)))
+                made.append((spec, partial(spec.create, config)))
         return made
 
     def make_sessions(self, plugins: Plugins) -> list[tuple[SessionSpec, SessionProfile]]:

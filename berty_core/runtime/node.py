@@ -27,6 +27,7 @@ from . import home as homes
 from .actions import Actions, checked_name
 from .arrivals import Arrival
 from .control import serve
+from .device_settings import DeviceSettings
 from .effects import Effect, EffectsMissed, GroupsChanged, MessageArrived, OwnEntryMet
 from .lock import home_lock
 from .records import Records
@@ -257,6 +258,10 @@ class Node:
         """A session opened, met a group, or ended."""
         if self.connectivity is not None:
             self.connectivity.session_changed(session)
+
+    def settings(self, name: str) -> DeviceSettings:
+        """What a transport keeps in the home."""
+        return DeviceSettings(self.store, self.replica, f"transport {name}")
 
     def profile_host(self, name: str, said: Callable[[State, tuple[str, ...]], None]) -> ProfileHost:
         """What a session profile may use."""

@@ -30,7 +30,9 @@ from ..contracts.transport import (
 from ..errors import EndOfStream, LinkLost, LocalProtocolError
 from .memory_pipe import Pipe
 
-TRAITS = Traits(stream=True, bitrate=1_000_000_000, latency=0.0, backends=frozenset({"asyncio", "trio"}))
+TRAITS = Traits(
+    stream=True, bitrate=1_000_000_000, latency=0.0, beacon_bytes=1000, backends=frozenset({"asyncio", "trio"})
+)
 
 Discovered = EndpointFound | EndpointLost
 
@@ -244,8 +246,10 @@ class MemoryConfig:
 class MemorySpec:
     """How a node gets a transport over a network in memory."""
 
+    api: tuple[int, int] = (1, 0)
     traits = TRAITS
     config: type = MemoryConfig
+    platforms: frozenset[str] = frozenset()
     tested_on: tuple[str, ...] = ()
 
     def __init__(self, network: MemoryNetwork) -> None:
