@@ -128,7 +128,7 @@ class TransportHost(Protocol):
         """Each change of it from now on; the newest alone where they come faster than they are taken."""
 
     async def setting(self, name: str) -> Secret | None:
-        """A value that this transport keeps in the home for this device; a copied home, which is a new one, has none."""
+        """A value that this transport keeps in the home for this device; a copied home has none."""
 
     async def put_setting(self, name: str, value: bytes) -> None:
         """Keep a value of at most 64 KiB, sealed; durable when this returns."""

@@ -23,7 +23,8 @@ REFERENCE = DOCS / "reference"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
 PYTHON = re.compile(r"^[ ]*```python\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
 PUBLIC = {
-    "AccountId", "AmbiguousName", "BertyError", "BudgetSpent", "ConfigError", "DeadlinePassed", "MessageTooLarge", "DeviceId", "EndOfStream", "GroupId", "LinkLost",
+    "AccountId", "AmbiguousName", "BertyError", "BudgetSpent", "ConfigError", "DeadlinePassed", "DeviceId",
+    "EndOfStream", "GroupId", "LinkLost", "MessageTooLarge",
     "LocalProtocolError", "MemberId", "Message", "Node", "NodeConfig", "RemoteProtocolError", "StoreCorrupt",
     "StoreError", "StoreFull", "StoreLocked", "StoreTooNew", "TransportError", "UserError", "create_home",
     "read_config",
