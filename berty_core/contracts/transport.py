@@ -150,7 +150,7 @@ class Transport(Protocol):
 
 
 class LinkTransport(Transport, Protocol):
-    """A transport with links between two devices."""
+    """A transport with links between two devices; `discover` and `advertise` only if its traits say so."""
 
     def discover(self) -> AbstractAsyncContextManager[ObjectReceiveStream[EndpointFound | EndpointLost]]:
         """Stream what is there: first what is known already, then each change; ends when the transport stops."""

@@ -180,9 +180,10 @@ class Connectivity:
             await tasks.start(self._start_transport, running, transport)
             running.started = True
             self._changed.set()
-            async with transport.discover() as found:
-                async for event in found:
-                    self._found(event)
+            if running.spec.traits.discovers:
+                async with transport.discover() as found:
+                    async for event in found:
+                        self._found(event)
 
     async def _start_transport(
         self,

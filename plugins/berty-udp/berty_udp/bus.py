@@ -1,0 +1,79 @@
+"""The bus: what is published goes out on every interface at once, and may be heard twice where two networks meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from anyio.abc import ObjectReceiveStream
+
+from berty_core.contracts.transport import Datagram, Priority, Traits
+from berty_core.errors import DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
+
+from .mailbox import Mailbox
+from .seam import Address, Socket
+
+ROOM = 1024  # datagrams that wait for one subscriber
+
+
+class UdpBus:
+    """All interfaces as one medium."""
+
+    def __init__(
+        self, traits: Traits, now: Callable[[], float], channels: Callable[[], Sequence[tuple[Socket, Address]]]
+    ) -> None:
+        self.traits = traits
+        self._now = now
+        self._channels = channels
+        self._subscribers: list[Mailbox[Datagram]] = []
+        self._ended = False
+
+    async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:
+        """Send one datagram to the group on each interface; LinkLost if none took it."""
+        if topic is not None:
+            raise LocalProtocolError("this bus has no topics")
+        if not 0 < len(data) <= self.traits.mtu:
+            raise MessageTooLarge(f"a datagram here has 1 to {self.traits.mtu} bytes, not {len(data)}")
+        if deadline is not None and self._now() > deadline:
+            raise DeadlinePassed("it is too late for this datagram")
+        failures = [await _try(channel, data, group) for channel, group in self._channels()]
+        if not failures:
+            raise LinkLost("there is no network")
+        if all(failures):
+            raise LinkLost(failures[0])
+
+    @asynccontextmanager
+    async def subscribe(self, topic: bytes | None) -> AsyncIterator[ObjectReceiveStream[Datagram]]:
+        """Hear what others publish from now on."""
+        if topic is not None:
+            raise LocalProtocolError("this bus has no topics")
+        subscriber: Mailbox[Datagram] = Mailbox(ROOM)
+        if self._ended:
+            subscriber.end()
+        self._subscribers.append(subscriber)
+        try:
+            with subscriber.taker:
+                yield subscriber.taker
+        finally:
+            self._subscribers.remove(subscriber)
+            subscriber.end()
+
+    def heard(self, datagram: Datagram) -> None:
+        """Somebody else published this."""
+        for subscriber in self._subscribers:
+            subscriber.put(datagram)
+
+    def end(self) -> None:
+        """The transport stops."""
+        self._ended = True
+        for subscriber in self._subscribers:
+            subscriber.end()
+
+
+async def _try(channel: Socket, data: bytes, group: Address) -> str:
+    """Send on one interface; why that failed, or nothing."""
+    try:
+        await channel.send(data, group)
+    except LinkLost as error:
+        return str(error)
+    return ""
