@@ -87,7 +87,10 @@ class Link(Protocol):
     initiator: bool
 
     async def send(self, data: bytes) -> None:
-        """Hand over `data`; returns when there is room for more. LinkLost; MessageTooLarge before anything is sent."""
+        """Hand over `data`; returns when there is room for more.
+
+        LinkLost; on a datagram link MessageTooLarge and, for an empty one, LocalProtocolError, with nothing sent.
+        """
 
     async def receive(self) -> bytes:
         """The next bytes, at least one. EndOfStream, LinkLost."""

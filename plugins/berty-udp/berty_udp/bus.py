@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from anyio.abc import ObjectReceiveStream
 
 from berty_core.contracts.transport import Datagram, Priority, Traits
 from berty_core.errors import DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
+from berty_core.fanout import Fanout
 
-from .mailbox import Mailbox
 from .seam import Address, Socket
-
-ROOM = 1024  # datagrams that wait for one subscriber
 
 
 class UdpBus:
@@ -25,15 +23,16 @@ class UdpBus:
         self.traits = traits
         self._now = now
         self._channels = channels
-        self._subscribers: list[Mailbox[Datagram]] = []
-        self._ended = False
+        self._heard = Fanout[Datagram]()
 
     async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:
         """Send one datagram to the group on each interface; LinkLost if none took it."""
         if topic is not None:
             raise LocalProtocolError("this bus has no topics")
-        if not 0 < len(data) <= self.traits.mtu:
-            raise MessageTooLarge(f"a datagram here has 1 to {self.traits.mtu} bytes, not {len(data)}")
+        if not data:
+            raise LocalProtocolError("an empty datagram")
+        if len(data) > self.traits.mtu:
+            raise MessageTooLarge(f"a datagram here has at most {self.traits.mtu} bytes, not {len(data)}")
         if deadline is not None and self._now() > deadline:
             raise DeadlinePassed("it is too late for this datagram")
         failures = [await _try(channel, data, group) for channel, group in self._channels()]
@@ -42,32 +41,19 @@ class UdpBus:
         if all(failures):
             raise LinkLost(failures[0])
 
-    @asynccontextmanager
-    async def subscribe(self, topic: bytes | None) -> AsyncIterator[ObjectReceiveStream[Datagram]]:
+    def subscribe(self, topic: bytes | None) -> AbstractAsyncContextManager[ObjectReceiveStream[Datagram]]:
         """Hear what others publish from now on."""
         if topic is not None:
             raise LocalProtocolError("this bus has no topics")
-        subscriber: Mailbox[Datagram] = Mailbox(ROOM)
-        if self._ended:
-            subscriber.end()
-        self._subscribers.append(subscriber)
-        try:
-            with subscriber.taker:
-                yield subscriber.taker
-        finally:
-            self._subscribers.remove(subscriber)
-            subscriber.end()
+        return self._heard.subscribe()
 
     def heard(self, datagram: Datagram) -> None:
         """Somebody else published this."""
-        for subscriber in self._subscribers:
-            subscriber.put(datagram)
+        self._heard.put(datagram)
 
     def end(self) -> None:
         """The transport stops."""
-        self._ended = True
-        for subscriber in self._subscribers:
-            subscriber.end()
+        self._heard.end()
 
 
 async def _try(channel: Socket, data: bytes, group: Address) -> str:

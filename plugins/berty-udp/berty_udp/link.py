@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 from berty_core.contracts.transport import Endpoint, Traits
-from berty_core.errors import LinkLost, MessageTooLarge
+from berty_core.errors import LinkLost, LocalProtocolError, MessageTooLarge
 
 from .seam import Address, Socket
 
@@ -41,6 +41,8 @@ class UdpLink:
 
     async def send(self, data: bytes) -> None:
         """Send one datagram, which may get lost. LinkLost; MessageTooLarge before anything is sent."""
+        if not data:
+            raise LocalProtocolError("an empty datagram")
         if len(data) > self.traits.mtu:
             raise MessageTooLarge(f"a datagram here has at most {self.traits.mtu} bytes, not {len(data)}")
         if self.lost_because:
