@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from anyio.abc import ObjectReceiveStream
 
 from berty_core.contracts.transport import Datagram, Priority, Traits
-from berty_core.errors import DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
-from berty_core.fanout import Fanout
+from berty_core.errors import LinkLost
+from berty_core.media import Fanout, check_published, check_topic
 
 from .seam import Address, Socket
 
@@ -27,14 +27,7 @@ class UdpBus:
 
     async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:
         """Send one datagram to the group on each interface; LinkLost if none took it."""
-        if topic is not None:
-            raise LocalProtocolError("this bus has no topics")
-        if not data:
-            raise LocalProtocolError("an empty datagram")
-        if len(data) > self.traits.mtu:
-            raise MessageTooLarge(f"a datagram here has at most {self.traits.mtu} bytes, not {len(data)}")
-        if deadline is not None and self._now() > deadline:
-            raise DeadlinePassed("it is too late for this datagram")
+        check_published(data, self.traits, topic, deadline, self._now())
         failures = [await _try(channel, data, group) for channel, group in self._channels()]
         if not failures:
             raise LinkLost("there is no network")
@@ -43,8 +36,7 @@ class UdpBus:
 
     def subscribe(self, topic: bytes | None) -> AbstractAsyncContextManager[ObjectReceiveStream[Datagram]]:
         """Hear what others publish from now on."""
-        if topic is not None:
-            raise LocalProtocolError("this bus has no topics")
+        check_topic(self.traits, topic)
         return self._heard.subscribe()
 
     def heard(self, datagram: Datagram) -> None:

@@ -9,7 +9,8 @@ import anyio
 import anyio.lowlevel
 
 from berty_core.contracts.transport import Endpoint, Traits
-from berty_core.errors import LinkLost, LocalProtocolError, MessageTooLarge
+from berty_core.errors import LinkLost
+from berty_core.media import check_datagram
 
 from .seam import Address, Socket
 
@@ -41,10 +42,7 @@ class UdpLink:
 
     async def send(self, data: bytes) -> None:
         """Send one datagram, which may get lost. LinkLost; MessageTooLarge before anything is sent."""
-        if not data:
-            raise LocalProtocolError("an empty datagram")
-        if len(data) > self.traits.mtu:
-            raise MessageTooLarge(f"a datagram here has at most {self.traits.mtu} bytes, not {len(data)}")
+        check_datagram(data, self.traits)
         if self.lost_because:
             raise LinkLost(self.lost_because)
         await self.channel.send(data, None if self.initiator else self.to)

@@ -1,6 +1,6 @@
-"""One source, any number of listeners. Invariant: the source never waits, and memory is bounded: the oldest is missed.
+"""What drivers share, so that none has to write it again. Everything here is public, and used by this project's own.
 
-Drivers use it for what they hear: a `Bus.subscribe`, or a `discover`, is one line with it.
+Invariant: who hands something in never waits here, and memory is bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,35 @@ import anyio
 from anyio.abc import ObjectReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from .contracts.traits import Traits
+from .errors import DeadlinePassed, LocalProtocolError, MessageTooLarge
+
+MAX_TOPIC = 64  # bytes
 T = TypeVar("T")
+
+
+def check_datagram(data: bytes, traits: Traits) -> None:
+    """Refuse what a datagram link with these traits must not send: LocalProtocolError, MessageTooLarge."""
+    if not data:
+        raise LocalProtocolError("an empty datagram says nothing")
+    if len(data) > traits.mtu:
+        raise MessageTooLarge(f"a datagram here has at most {traits.mtu} bytes, not {len(data)}")
+
+
+def check_published(data: bytes, traits: Traits, topic: bytes | None, deadline: float | None, now: float) -> None:
+    """Refuse what a bus with these traits must not publish; DeadlinePassed besides those of a link."""
+    check_topic(traits, topic)
+    check_datagram(data, traits)
+    if deadline is not None and now > deadline:
+        raise DeadlinePassed("it is too late for this datagram")
+
+
+def check_topic(traits: Traits, topic: bytes | None) -> None:
+    """Refuse a topic where there are none, and none where there are: LocalProtocolError."""
+    if (topic is not None) != traits.topics:
+        raise LocalProtocolError("this bus wants a topic" if traits.topics else "this bus has no topics")
+    if topic is not None and not 0 < len(topic) <= MAX_TOPIC:
+        raise LocalProtocolError(f"a topic has 1 to {MAX_TOPIC} bytes, not {len(topic)}")
 
 
 class Fanout(Generic[T]):
