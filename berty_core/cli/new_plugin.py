@@ -1,4 +1,4 @@
-"""`berty plugin new`: a working package for a driver's author. The template is a real package: what is tested is copied."""
+"""`berty plugin new`: a working package for the author of a driver. The template is a real package, tested as such."""
 
 from __future__ import annotations
 
