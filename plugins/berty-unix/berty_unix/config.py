@@ -17,5 +17,5 @@ class UnixConfig:
 
     @directory.validator
     def _check(self, _: object, value: str) -> None:
-        if value and not Path(value).is_absolute() or len(value.encode()) > LONGEST:
+        if (value and not Path(value).is_absolute()) or len(value.encode()) > LONGEST:
             raise ValueError(f"directory: an absolute path of at most {LONGEST} bytes is needed, not {value!r}")
