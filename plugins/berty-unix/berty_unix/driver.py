@@ -22,14 +22,14 @@ SUFFIX = ".berty"
 class Sockets:
     """One open device."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: str) -> None:
         """Open it; TransportError in words for a person."""
-        self._directory = directory
-        self._path = directory / f"{secrets.token_hex(8)}{SUFFIX}"
+        self._directory = Path(directory)
+        self._path = self._directory / f"{secrets.token_hex(8)}{SUFFIX}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._socket.bind(str(self._path))
         except OSError as error:
             self._socket.close()
@@ -43,8 +43,8 @@ class Sockets:
                     self._socket.sendto(data, str(path))
                 except ConnectionRefusedError:  # left behind by a device that was killed
                     path.unlink(missing_ok=True)
-                except OSError:  # no room, no right, or gone just now
-                    continue
+                except OSError:
+                    continue  # no room, no right, or gone just now
         await anyio.lowlevel.checkpoint()
 
     async def receive(self) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
 import anyio
 from anyio.abc import ObjectReceiveStream, TaskStatus
@@ -47,7 +46,7 @@ class UnixTransport:
             self._heard.end()
 
     async def _listen(self, host: TransportHost) -> None:
-        self._sockets = Sockets(Path(self._config.directory))
+        self._sockets = Sockets(self._config.directory)
         try:
             host.state(State.ACTIVE)
             while True:
@@ -60,6 +59,8 @@ class UnixTransport:
 
     async def bus(self) -> UnixTransport:
         """This transport."""
+        if self._sockets is None:
+            raise LinkLost("the directory cannot be used")
         return self
 
     async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:

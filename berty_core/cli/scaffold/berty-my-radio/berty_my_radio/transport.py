@@ -59,6 +59,8 @@ class MyRadioTransport:
 
     async def bus(self) -> MyRadioTransport:
         """This transport."""
+        if self._radio is None:
+            raise LinkLost("the radio is not there")
         return self
 
     async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:
