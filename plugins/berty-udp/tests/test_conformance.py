@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
-
-from berty_core.testing.transport_suite import TransportSuite
 from berty_udp.config import UdpConfig
 from berty_udp.plugin import UdpSpec
+
+from berty_core.testing.transport_suite import TransportSuite
 
 
 class TestUdp(TransportSuite):

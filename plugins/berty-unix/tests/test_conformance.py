@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from berty_core.testing.transport_suite import TransportSuite
 from berty_unix.config import UnixConfig
 from berty_unix.plugin import UnixSpec
+
+from berty_core.testing.transport_suite import TransportSuite
 
 
 class TestUnix(TransportSuite):
