@@ -16,16 +16,18 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from berty_core.codec.cid import Cid
 from berty_core.contracts.transport import Link
-from berty_core.crypto.keys import PrivateKey, encode_public
+from berty_core.crypto.keys import PrivateKey, Secret, encode_public
 from berty_core.errors import LinkLost, LocalProtocolError, RemoteProtocolError
 
 from . import bitswap, gossip, identify
 from .bitswap import Bitswap
+from .connection import Connection
 from .gossip import Gossip
 from .identify import Description, encode_description
 from .link import PING, PeerLink, Stream
 from .multiaddr import Multiaddr
 from .peers import PeerId
+from .pump import Pump, StreamPump
 from .tcp import dial_tcp, listen_tcp
 
 MAX_LINKS: Final = 256
@@ -127,20 +129,31 @@ class Host:
 
     async def connect(self, link: Link, expected: PeerId | None = None) -> PeerId:
         """Speak libp2p on a link that we opened; returns once the peer has proved who it is."""
-        peer_link = PeerLink(self, link, expected)
-        if len(self._links) >= MAX_LINKS:
-            await link.aclose()
-            raise LocalProtocolError(f"there are {MAX_LINKS} connections, and no more can be")
-        self._running().start_soon(self._serve, peer_link)
-        return await peer_link.connected()
+        return await self._connect(self._over(link, expected))
 
     def accept(self, link: Link) -> None:
         """Speak libp2p on a link that the other side opened."""
+        self._accept(self._over(link, None))
+
+    def _over(self, link: Link, expected: PeerId | None) -> StreamPump:
+        secrets = (Secret(self.entropy(32)), Secret(self.entropy(32)))
+        connection = Connection(link.initiator, self.key, self.speaks, *secrets, self.clock(), expected=expected)
+        return StreamPump(link, connection, self.clock)
+
+    async def _connect(self, pump: Pump) -> PeerId:
+        if len(self._links) >= MAX_LINKS:
+            await pump.aclose()
+            raise LocalProtocolError(f"there are {MAX_LINKS} connections, and no more can be")
+        link = PeerLink(self, pump)
+        self._running().start_soon(self._serve, link)
+        return await link.connected()
+
+    def _accept(self, pump: Pump) -> None:
         if self._tasks is None or len(self._links) >= MAX_LINKS:
             if self._tasks is not None:
-                self._tasks.start_soon(link.aclose)
+                self._tasks.start_soon(pump.aclose)
             return
-        self._tasks.start_soon(self._serve, PeerLink(self, link, None))
+        self._tasks.start_soon(self._serve, PeerLink(self, pump))
 
     async def _serve(self, link: PeerLink) -> None:
         self._links.add(link)
