@@ -144,8 +144,7 @@ class Host:
         if len(self._links) >= MAX_LINKS:
             await pump.aclose()
             raise LocalProtocolError(f"there are {MAX_LINKS} connections, and no more can be")
-        link = PeerLink(self, pump)
-        self._running().start_soon(self._serve, link)
+        link = self._start(pump)
         return await link.connected()
 
     def _accept(self, pump: Pump) -> None:
@@ -153,10 +152,15 @@ class Host:
             if self._tasks is not None:
                 self._tasks.start_soon(pump.aclose)
             return
-        self._tasks.start_soon(self._serve, PeerLink(self, pump))
+        self._start(pump)
+
+    def _start(self, pump: Pump) -> PeerLink:
+        link = PeerLink(self, pump)
+        self._links.add(link)
+        self._running().start_soon(self._serve, link)
+        return link
 
     async def _serve(self, link: PeerLink) -> None:
-        self._links.add(link)
         try:
             await link.run()
         finally:
