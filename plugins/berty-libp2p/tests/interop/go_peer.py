@@ -19,7 +19,8 @@ class GoPeer:
 
     def __init__(self, process: Process) -> None:
         self.peer_id = ""
-        self.address = ""
+        self.address = ""  # of TCP
+        self.addresses: list[str] = []
         self.events: list[dict[str, Any]] = []
         self._process = process
         self._answers: dict[int, dict[str, Any]] = {}
@@ -39,7 +40,8 @@ class GoPeer:
             else:
                 self.events.append(line)
             if line.get("event") == "ready":
-                self.peer_id, self.address = line["peer"], line["addrs"][0]
+                self.peer_id, self.addresses = line["peer"], line["addrs"]
+                self.address = next(address for address in self.addresses if "/tcp/" in address)
                 task_status.started()
             self._changed.set()
             self._changed = anyio.Event()
