@@ -19,6 +19,7 @@ from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfigura
 from aioquic.quic.connection import QuicConnection as Aioquic
 from aioquic.quic.packet import (
     QuicErrorCode,
+    QuicFrameType,
     QuicHeader,
     QuicPacketType,
     QuicProtocolVersion,
@@ -287,7 +288,7 @@ class QuicConnection(Streams):
         try:
             return self._engine.datagrams_to_send(now)
         except Exception:  # as below
-            self._engine.close(QuicErrorCode.INTERNAL_ERROR)
+            self._engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING)
             return []
 
     def timeout(self) -> float | None:
@@ -329,14 +330,14 @@ class QuicConnection(Streams):
         try:
             act()
         except Exception as error:  # a peer's bytes may end this connection, and nothing else, whatever fails on them
-            self._engine.close(QuicErrorCode.INTERNAL_ERROR)
+            self._engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING)
             raise RemoteProtocolError(f"a QUIC datagram that cannot be read ({type(error).__name__})") from error
         events: list[Event] = []
         try:
             while (event := self._engine.next_event()) is not None:
                 self._take_quic(event, events)
         except RemoteProtocolError:
-            self._engine.close(QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate)
+            self._engine.close(QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate, QuicFrameType.CRYPTO)
             raise
         ended = self._engine.ended
         if ended is not None and not events:  # what came before the end is told first
@@ -406,7 +407,7 @@ def _words(ended: quic_events.ConnectionTerminated) -> str:
         return "the peer does not speak libp2p over QUIC"
     if ended.error_code in _TLS_ALERTS:
         return f"the TLS handshake failed: {_alert(ended.error_code - _TLS_ALERTS.start)}{reason}"
-    if ended.error_code == QuicErrorCode.NO_ERROR:
+    if ended.error_code in (QuicErrorCode.NO_ERROR, QuicErrorCode.APPLICATION_ERROR):
         return f"the peer closed the QUIC connection{reason}"
     return f"the QUIC connection ended with error {ended.error_code:#x}{reason}"
 
