@@ -347,7 +347,7 @@ class QuicConnection(Streams):
     def _take_quic(self, event: quic_events.QuicEvent, events: list[Event]) -> None:
         match event:
             case quic_events.HandshakeCompleted():
-                self._prove(event.alpn_protocol, events)
+                self._prove(events)  # aioquic has seen that both say "libp2p"
             case quic_events.ConnectionIdIssued():
                 self.issued.append(event.connection_id)
             case quic_events.ConnectionIdRetired():
@@ -381,10 +381,8 @@ class QuicConnection(Streams):
         if not dropped:
             self._take_event(event, events)
 
-    def _prove(self, protocol: str | None, events: list[Event]) -> None:
+    def _prove(self, events: list[Event]) -> None:
         shown = self._engine.certificates
-        if protocol != ALPN:
-            raise RemoteProtocolError("the peer does not speak libp2p over QUIC")
         if len(shown) != 1:
             raise RemoteProtocolError(f"the peer shows {len(shown)} certificates; libp2p asks for one")
         peer = peer_of(shown[0], self._unix_time)

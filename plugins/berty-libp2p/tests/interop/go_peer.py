@@ -27,6 +27,10 @@ class GoPeer:
         self._changed = anyio.Event()
         self._next = 0
 
+    def at(self, transport: str) -> str:
+        """Its address of one transport, "tcp" or "quic-v1"."""
+        return next(address for address in self.addresses if f"/{transport}/" in address)
+
     async def read(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         assert self._process.stdout is not None
         lines = BufferedByteReceiveStream(self._process.stdout)
@@ -41,7 +45,7 @@ class GoPeer:
                 self.events.append(line)
             if line.get("event") == "ready":
                 self.peer_id, self.addresses = line["peer"], line["addrs"]
-                self.address = next(address for address in self.addresses if "/tcp/" in address)
+                self.address = self.at("tcp")
                 task_status.started()
             self._changed.set()
             self._changed = anyio.Event()
