@@ -105,6 +105,11 @@ class Connection(Streams):
         """Whether streams may be opened."""
         return self.state is State.OPEN
 
+    def doubt(self) -> None:
+        """Find out soon whether the peer is still there."""
+        if self._yamux is not None and self.is_open:
+            self._yamux.ping()
+
     # -- bytes ---------------------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> list[Event]:

@@ -298,6 +298,8 @@ class Host:
         elif len(peer.links) >= MAX_LINKS_OF_PEER:
             raise RemoteProtocolError(f"{name} has {MAX_LINKS_OF_PEER} links already")
         else:
+            for other in peer.links:  # a peer that was started anew has not said goodbye on its old links
+                other.doubt()
             peer.links.append(link)
         self._listener.peer_changed(name)
 

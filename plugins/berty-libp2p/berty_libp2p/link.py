@@ -210,6 +210,11 @@ class PeerLink:
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
+    def doubt(self) -> None:
+        """See soon whether the peer is still there, which has come again by another link."""
+        self.connection.doubt()
+        self.flush()
+
     def flush(self) -> None:
         """Send what is to be sent."""
         self._pump.flush()

@@ -51,6 +51,7 @@ STREAM_WINDOW: Final = 256 * 1024  # bytes of a stream that may be on the way, o
 CONNECTION_WINDOW: Final = 8 * 1024 * 1024  # and of all streams of a connection
 IDLE_TIMEOUT: Final = 30.0
 KEEPALIVE: Final = 15.0  # seconds of silence after which we ping
+PATIENCE: Final = 5.0  # seconds for an answer to a ping where there are signs that the peer is gone
 RETRY_FROM: Final = 16  # handshakes under way from which on a stranger must show that its address is its own
 MAX_HANDSHAKES: Final = 64
 ID_LENGTH: Final = 8
@@ -262,6 +263,7 @@ class QuicConnection(Streams):
         self._expected = expected
         self._deadline: float | None = now + HANDSHAKE_TIMEOUT
         self._ping_at = now + KEEPALIVE
+        self._doubted: float | None = None  # until when an answer is waited for
         self.issued: list[bytes] = []  # connection ids by which the peer may name this connection, to be taken out
         self.retired: list[bytes] = []
 
@@ -295,7 +297,7 @@ class QuicConnection(Streams):
         """When to call `wake`, in the time of `now`; to be asked after `take`."""
         times = [self._deadline, self._negotiation_deadline(), self._engine.get_timer()]
         if self.is_open:
-            times.append(self._ping_at)
+            times += [self._ping_at, self._doubted]
         if self._engine.ended is not None:
             times.append(self._now)
         return min((time for time in times if time is not None), default=None)
@@ -306,6 +308,9 @@ class QuicConnection(Streams):
         if self._deadline is not None and now >= self._deadline:
             self.close()
             raise RemoteProtocolError(f"after {HANDSHAKE_TIMEOUT:g} s the connection was still in the QUIC handshake")
+        if self._doubted is not None and now >= self._doubted:
+            self.close()
+            raise RemoteProtocolError("the peer is gone: it does not answer")
         events: list[Event] = []
         if self.is_open:
             self._end_negotiations(events)
@@ -313,6 +318,12 @@ class QuicConnection(Streams):
         timer = self._engine.get_timer()
         due = timer is not None and now >= timer
         return events + self._act(partial(self._engine.handle_timer, now) if due else lambda: None, now)
+
+    def doubt(self) -> None:
+        """Find out soon whether the peer is still there."""
+        if self.is_open and self._doubted is None:
+            self._doubted = self._now + PATIENCE
+            self._engine.send_ping(1)
 
     def close(self) -> None:
         """End the connection; `take` gives the goodbye."""
@@ -348,6 +359,8 @@ class QuicConnection(Streams):
         match event:
             case quic_events.HandshakeCompleted():
                 self._prove(events)  # aioquic has seen that both say "libp2p"
+            case quic_events.PingAcknowledged():
+                self._doubted = None
             case quic_events.ConnectionIdIssued():
                 self.issued.append(event.connection_id)
             case quic_events.ConnectionIdRetired():

@@ -130,6 +130,9 @@ class Streams:
         """Whether streams may be opened."""
         return self._muxer is not None
 
+    def doubt(self) -> None:
+        """Find out soon whether the peer is still there: there are signs that it may not be."""
+
     def open_stream(self, protocol: str) -> int:
         """Open a stream and propose its protocol; what is sent next follows at once.
 

@@ -104,6 +104,8 @@ class QuicPump:
             except OSError as error:  # the other machine says that nobody is there
                 if self.connection.peer is None:
                     raise LinkLost(f"{self.remote} cannot be reached: {error.strerror or error}") from error
+                self.connection.doubt()
+                self.flush()
 
     def deliver(self, data: bytes, address: Address) -> None:
         """A datagram came."""

@@ -73,7 +73,7 @@ def test_an_announcement_has_the_form_of_the_app() -> None:
     ],
 )
 def test_what_is_not_dialled(address: str) -> None:
-    """What neither TCP nor QUIC reaches, who has no Ed25519 id, and what lies beyond this network is left out; the rest stays."""
+    """What cannot be dialled, who has no Ed25519 id, and what is not of this network is left out; the rest stays."""
     good = f"/ip4/10.0.0.1/tcp/4001/p2p/{PEER}"
     text = text_of("dnsaddr=" + address, "dnsaddr=" + good, "other=1")
     assert decode_text(text) == (Multiaddr.parse(good),)

@@ -39,6 +39,7 @@ from berty_libp2p.quic import (
     KEEPALIVE,
     MAX_HANDSHAKES,
     MAX_STREAMS,
+    PATIENCE,
     RETRY_FROM,
     STREAM_WINDOW,
     QuicConnection,
@@ -302,6 +303,20 @@ def test_silence_ends_a_connection_and_pings_keep_it() -> None:
     net.keep = lambda _: False
     net.settle(net.now + KEEPALIVE + IDLE_TIMEOUT + 1)
     assert net.failed == [f"nothing was heard from the peer for {IDLE_TIMEOUT:g} s"] * 2
+
+
+def test_a_peer_in_doubt_is_asked() -> None:
+    """One that answers stays; one that does not is gone long before silence alone would tell."""
+    net = opened()
+    net.client.doubt()
+    net.settle(net.now + 2 * PATIENCE)
+    assert net.failed == ["", ""]
+    net.keep = lambda _: False
+    net.client.doubt()
+    net.settle(net.now + PATIENCE - 1)
+    net.client.doubt()  # which gives it no more time
+    net.settle(net.now + 1.1)
+    assert net.failed == ["the peer is gone: it does not answer", ""]
 
 
 def test_a_goodbye_is_heard() -> None:

@@ -272,6 +272,40 @@ async def test_a_peer_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
         await until(first, lambda: two.peer_id not in one.peers)
 
 
+async def test_a_peer_that_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its old link, on which it said no goodbye, ends soon after the new one has opened, and gossip goes on there."""
+    monkeypatch.setattr(quic, "PATIENCE", 0.5)
+    async with running(2) as ((one, first, _), (two, second, address)):
+        two.subscribe("t")
+        await one.dial(address)
+        await until_true(lambda: bool(one.router.followers("t")))
+        dead = two.peers[one.peer_id].links[0]
+        for link in (one.peers[two.peer_id].links[0], dead):
+            monkeypatch.setattr(link._pump, "_transmit", lambda: None)
+        await one.dial(address)
+        await until(second, lambda: len(two.peers[one.peer_id].links) == 2)
+        await until(second, lambda: two.peers[one.peer_id].links[0] is not dead)
+        assert dead.closed_because == "the peer is gone: it does not answer"
+        await until(first, lambda: len(one.peers[two.peer_id].links) == 1)
+        one.publish("t", b"again")
+        await until(second, lambda: second.messages)
+
+
+async def test_a_machine_that_says_that_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the listener's process is gone its machine says so, and the dialler sees it long before silence tells."""
+    monkeypatch.setattr(quic, "PATIENCE", 0.5)
+    async with running(1) as ((one, first, _),):
+        async with running(1) as ((two, _, address),):
+            await one.dial(address)
+            await described(one, first, two.peer_id)
+            link = one.peers[two.peer_id].links[0]
+            for there in two._links:
+                monkeypatch.setattr(there._pump, "_transmit", lambda: None)
+        one.push_description()
+        await until(first, lambda: two.peer_id not in one.peers)
+        assert link.closed_because == "the peer is gone: it does not answer"
+
+
 class Router:
     """A router on the way to a listener, which gives the dialler another port whenever it is asked to."""
 
