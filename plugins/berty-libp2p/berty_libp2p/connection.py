@@ -105,7 +105,7 @@ class Connection(Streams):
         """Whether streams may be opened."""
         return self.state is State.OPEN
 
-    def doubt(self) -> None:
+    def doubt(self, now: float) -> None:
         """Find out soon whether the peer is still there."""
         if self._yamux is not None and self.is_open:
             self._yamux.ping()

@@ -212,7 +212,7 @@ class PeerLink:
 
     def doubt(self) -> None:
         """See soon whether the peer is still there, which has come again by another link."""
-        self.connection.doubt()
+        self.connection.doubt(self._host.clock())
         self.flush()
 
     def flush(self) -> None:

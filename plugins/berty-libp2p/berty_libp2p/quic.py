@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -266,6 +267,7 @@ class QuicConnection(Streams):
         self._doubted: float | None = None  # until when an answer is waited for
         self.issued: list[bytes] = []  # connection ids by which the peer may name this connection, to be taken out
         self.retired: list[bytes] = []
+        self._later: deque[quic_events.QuicEvent] = deque()  # events that came up while sending
 
     @property
     def is_open(self) -> bool:
@@ -288,10 +290,14 @@ class QuicConnection(Streams):
             self._push_unsent()
         self._engine.forget_finished()
         try:
-            return self._engine.datagrams_to_send(now)
+            datagrams = self._engine.datagrams_to_send(now)
         except Exception:  # as below
             self._engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING)
             return []
+        while (event := self._engine.next_event()) is not None:
+            if not self._take_id(event):
+                self._later.append(event)
+        return datagrams
 
     def timeout(self) -> float | None:
         """When to call `wake`, in the time of `now`; to be asked after `take`."""
@@ -319,10 +325,10 @@ class QuicConnection(Streams):
         due = timer is not None and now >= timer
         return events + self._act(partial(self._engine.handle_timer, now) if due else lambda: None, now)
 
-    def doubt(self) -> None:
+    def doubt(self, now: float) -> None:
         """Find out soon whether the peer is still there."""
         if self.is_open and self._doubted is None:
-            self._doubted = self._now + PATIENCE
+            self._doubted = now + PATIENCE
             self._engine.send_ping(1)
 
     def close(self) -> None:
@@ -345,8 +351,11 @@ class QuicConnection(Streams):
             raise RemoteProtocolError(f"a QUIC datagram that cannot be read ({type(error).__name__})") from error
         events: list[Event] = []
         try:
+            while self._later:
+                self._take_quic(self._later.popleft(), events)
             while (event := self._engine.next_event()) is not None:
-                self._take_quic(event, events)
+                if not self._take_id(event):
+                    self._take_quic(event, events)
         except RemoteProtocolError:
             self._engine.close(QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate, QuicFrameType.CRYPTO)
             raise
@@ -355,16 +364,23 @@ class QuicConnection(Streams):
             raise RemoteProtocolError(_words(ended))
         return events
 
+    def _take_id(self, event: quic_events.QuicEvent) -> bool:
+        """Note by which ids the peer may name this connection; whether the event was about that."""
+        match event:
+            case quic_events.ConnectionIdIssued():
+                self.issued.append(event.connection_id)
+            case quic_events.ConnectionIdRetired():
+                self.retired.append(event.connection_id)
+            case _:
+                return False
+        return True
+
     def _take_quic(self, event: quic_events.QuicEvent, events: list[Event]) -> None:
         match event:
             case quic_events.HandshakeCompleted():
                 self._prove(events)  # aioquic has seen that both say "libp2p"
             case quic_events.PingAcknowledged():
                 self._doubted = None
-            case quic_events.ConnectionIdIssued():
-                self.issued.append(event.connection_id)
-            case quic_events.ConnectionIdRetired():
-                self.retired.append(event.connection_id)
             case _ if self._muxer is not None:
                 self._take_stream(event, self._muxer, events)
 

@@ -130,7 +130,7 @@ class Streams:
         """Whether streams may be opened."""
         return self._muxer is not None
 
-    def doubt(self) -> None:
+    def doubt(self, now: float) -> None:
         """Find out soon whether the peer is still there: there are signs that it may not be."""
 
     def open_stream(self, protocol: str) -> int:

@@ -81,8 +81,6 @@ class QuicPump:
                     take(event)
             for event in self.connection.wake(now):
                 take(event)
-            if self._server is not None:
-                self._server.update(self.connection)
             taken()
             self._transmit()
             await self._until_due()
@@ -104,7 +102,7 @@ class QuicPump:
             except OSError as error:  # the other machine says that nobody is there
                 if self.connection.peer is None:
                     raise LinkLost(f"{self.remote} cannot be reached: {error.strerror or error}") from error
-                self.connection.doubt()
+                self.connection.doubt(self._clock())
                 self.flush()
 
     def deliver(self, data: bytes, address: Address) -> None:
@@ -119,7 +117,9 @@ class QuicPump:
 
     def _transmit(self) -> None:
         datagrams = self.connection.take(self._clock())
-        if self._server is None:  # connected: a peer that names another address of its own is not followed there
+        if self._server is not None:
+            self._server.update(self.connection)
+        else:  # connected: a peer that names another address of its own is not followed there
             datagrams = [(data, None) for data, address in datagrams if address == self.connection.address]
         _send(self._socket, datagrams)
 

@@ -125,6 +125,7 @@ class Net:
         answers = self.server.take()
         if self.accepted is not None:
             answers += self.accepted.take(self.now)
+            self.server.update(self.accepted)
         for data, address in answers:
             moved = True
             self.sent[1] += len(data)
@@ -141,7 +142,6 @@ class Net:
             self.accepted = connection
         if connection is self.accepted and not self.failed[1]:
             self.take(1, lambda: connection.receive(data, address, self.now))
-            self.server.update(connection)
 
     def take(self, side: int, act: Callable[[], list[Event]]) -> None:
         try:
@@ -308,13 +308,13 @@ def test_silence_ends_a_connection_and_pings_keep_it() -> None:
 def test_a_peer_in_doubt_is_asked() -> None:
     """One that answers stays; one that does not is gone long before silence alone would tell."""
     net = opened()
-    net.client.doubt()
+    net.client.doubt(net.now)
     net.settle(net.now + 2 * PATIENCE)
     assert net.failed == ["", ""]
     net.keep = lambda _: False
-    net.client.doubt()
+    net.client.doubt(net.now)
     net.settle(net.now + PATIENCE - 1)
-    net.client.doubt()  # which gives it no more time
+    net.client.doubt(net.now)  # which gives it no more time
     net.settle(net.now + 1.1)
     assert net.failed == ["the peer is gone: it does not answer", ""]
 

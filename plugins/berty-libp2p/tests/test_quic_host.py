@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from anyio.abc import ConnectedUDPSocket, SocketAttribute, TaskGroup, UDPSocket
-from berty_libp2p import bitswap
+from berty_libp2p import bitswap, gossip
 from berty_libp2p import host as host_module
 from berty_libp2p.host import Host
 from berty_libp2p.link import ROOM, Stream
@@ -30,7 +30,7 @@ from .test_host import UPPER, described, until_true, upper
 
 pytest.importorskip("aioquic", reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
 from berty_libp2p import quic
-from berty_libp2p.udp import QuicPump
+from berty_libp2p.udp import MAX_WAITING, QuicListener, QuicPump
 
 SINK = "/test/sink/1.0.0"
 SIZES = (0, 1, 4096, 256 * 1024 + 1, 2 * 1024 * 1024)
@@ -354,6 +354,66 @@ async def test_a_peer_that_gets_another_port() -> None:
         assert two.peers[one.peer_id].links[0].observed != before
         assert len(two.peers[one.peer_id].links) == 1
         tasks.cancel_scope.cancel()
+
+
+async def test_a_listener_keeps_no_account_of_what_is_over() -> None:
+    """It knows a connection by the ids that it was given, until it ends."""
+    async with running(2) as ((one, first, _), (two, second, _)), anyio.create_task_group() as tasks:
+        listener = QuicListener(two._quic_party(), two.clock, two._unix_time, two._accept, lambda: True)
+        bound = await tasks.start(listener.run, "127.0.0.1", 0)
+        for _ in range(3):
+            await one.dial(Multiaddr.quic(*bound))
+            await described(one, first, two.peer_id)
+            assert len(listener._pumps) == len(listener._server._ids) == 1
+            assert len(listener._server._by_id) > 2
+            one.close_peer(two.peer_id)
+            await until(second, lambda: not two.peers)
+            await until(first, lambda: not one.peers)
+        assert not listener._server._ids and not listener._server._by_id
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_host_that_ends_says_so() -> None:
+    """Whoever is connected to it knows at once, whoever dialled."""
+    async with running(1) as ((one, first, own),):
+        async with running(1) as ((_, _, address),), running(1) as ((three, _, _),):
+            await one.dial(address)
+            await three.dial(own)
+            await until(first, lambda: len(one.peers) == 2)
+            links = [peer.links[0] for peer in one.peers.values()]
+        await until(first, lambda: not one.peers)
+        assert [link.closed_because for link in links] == ["the peer closed the QUIC connection"] * 2
+
+
+async def test_datagrams_that_wait_are_bounded() -> None:
+    """A flood at one connection is dropped, as a network may."""
+    async with running(2) as ((one, _, _), (two, _, address)):
+        await one.dial(address)
+        pump = one.peers[two.peer_id].links[0]._pump
+        assert isinstance(pump, QuicPump)
+        for _ in range(10 * MAX_WAITING):
+            pump.deliver(bytes(1200), pump.connection.address)
+        assert len(pump._waiting) == MAX_WAITING
+        assert await one.ping(two.peer_id) >= 0
+
+
+async def test_a_peer_that_stops_reading_gossip() -> None:
+    """A stream that the peer reads no more is opened anew, and what is said later arrives."""
+    async with running(2) as ((one, _, _), (two, second, address)):
+        two.subscribe("t")
+        await one.dial(address)
+        await until_true(lambda: bool(one.router.followers("t")))
+        one.publish("t", b"first")
+        await until(second, lambda: second.messages)
+        there, here = one.peers[two.peer_id].links[0], two.peers[one.peer_id].links[0]
+        before = there._speaking[gossip.PROTOCOL]
+        connection = here.connection
+        assert isinstance(connection, quic.QuicConnection)
+        connection._engine.stop_stream(before, 0)
+        here.flush()
+        await until_true(lambda: there._speaking.get(gossip.PROTOCOL) != before)
+        one.publish("t", b"second")
+        await until(second, lambda: [data for _, data, _ in second.messages] == [b"first", b"second"])
 
 
 async def test_a_port_that_is_taken() -> None:
