@@ -24,7 +24,7 @@ class Libp2pSpec:
     first_bytes: bytes = b"\x13"  # the length of multistream's first line
     tested_on: tuple[str, ...] = (
         "emulated: Linux, processes on loopback",
-        "independent software: go-libp2p 0.48, go-libp2p-pubsub 0.15, boxo 0.39, Kubo 0.41 on loopback",
+        "independent software: go-libp2p 0.48, go-libp2p-pubsub 0.15, boxo 0.39, Kubo 0.41 on loopback, TCP and QUIC",
     )
 
     def probe(self, config: object) -> Probe:
