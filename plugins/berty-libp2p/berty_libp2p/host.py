@@ -442,7 +442,8 @@ class Host:
 def _load_quic() -> type[QuicParty]:
     """Load aioquic, and see that it is one that we know."""
     try:
-        from .quic import QuicParty, missing_names  # noqa: PLC0415  slow, and not there without the extra
+        from .quic import QuicParty  # noqa: PLC0415  slow, and not there without the extra
+        from .quic_engine import missing_names  # noqa: PLC0415
     except ImportError as error:
         raise TransportError(f"{QUIC_IS_MISSING} ({error})") from error
     if missing := missing_names():

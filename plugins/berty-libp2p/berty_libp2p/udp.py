@@ -19,7 +19,8 @@ from berty_core.errors import LinkLost
 from .multiaddr import Multiaddr
 from .peers import PeerId
 from .pump import LOOK
-from .quic import Address, Datagrams, QuicConnection, QuicParty, QuicServer
+from .quic import QuicConnection, QuicParty, QuicServer
+from .quic_engine import Address, Datagrams
 from .streams import Event
 
 MAX_DATAGRAM: Final = 2048  # bytes; nobody sends larger ones over a network of any kind

@@ -32,19 +32,21 @@ from aioquic import tls
 from aioquic.quic.connection import QuicConnection as Aioquic
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from berty_libp2p import quic
+from berty_libp2p import quic_engine
 from berty_libp2p.quic import (
-    CONNECTION_WINDOW,
-    IDLE_TIMEOUT,
     KEEPALIVE,
     MAX_HANDSHAKES,
-    MAX_STREAMS,
     PATIENCE,
     RETRY_FROM,
-    STREAM_WINDOW,
     QuicConnection,
     QuicParty,
     QuicServer,
+)
+from berty_libp2p.quic_engine import (
+    CONNECTION_WINDOW,
+    IDLE_TIMEOUT,
+    MAX_STREAMS,
+    STREAM_WINDOW,
     missing_names,
 )
 
@@ -170,12 +172,14 @@ def opened(**options: Any) -> Net:
 
 def test_aioquic_has_what_is_used_of_it() -> None:
     """A version of aioquic without one of its internals that are used here is named by what it lacks."""
-    assert missing_names() == [], "aioquic has changed: berty_libp2p/quic.py is to be looked through"
+    assert missing_names() == [], "aioquic has changed: berty_libp2p/quic_engine.py is to be looked through"
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of a method, an attribute, and a part of another object."""
-    monkeypatch.setattr(quic, "PRIVATE", (*quic.PRIVATE, "QuicConnection.tls._gone", "QuicStream.gone.away"))
+    monkeypatch.setattr(
+        quic_engine, "PRIVATE", (*quic_engine.PRIVATE, "QuicConnection.tls._gone", "QuicStream.gone.away")
+    )
     monkeypatch.delattr(Aioquic, "_write_stream_limits")
     gone = ["QuicConnection._write_stream_limits", "QuicConnection.tls._gone", "QuicStream.gone.away"]
     assert missing_names() == gone
@@ -741,6 +745,6 @@ def test_the_dialler_says_nothing_of_itself_in_clear() -> None:
         hello = bytes(client._engine._crypto_streams[tls.Epoch.INITIAL].sender._buffer)
         assert ONE.public not in hello and b"libp2p" in hello
         (data, _), *_ = client.take(0.0)
-        header = pull_quic_header(quic.Buffer(data=data), host_cid_length=8)
+        header = pull_quic_header(quic_engine.Buffer(data=data), host_cid_length=8)
         seen.append({header.source_cid, header.destination_cid})
     assert not seen[0] & seen[1]

@@ -29,7 +29,7 @@ from .application import Application, until
 from .test_host import UPPER, described, until_true, upper
 
 pytest.importorskip("aioquic", reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
-from berty_libp2p import quic
+from berty_libp2p import quic, quic_engine
 from berty_libp2p.udp import MAX_WAITING, QuicListener, QuicPump
 
 SINK = "/test/sink/1.0.0"
@@ -168,11 +168,11 @@ async def test_a_stream_that_is_not_read_fills_and_no_more(monkeypatch: pytest.M
         stream = await one.open_stream(two.peer_id, SINK)
         stream.send(bytes(4 * ROOM))
         connection = one.peers[two.peer_id].links[0].connection
-        await until_true(lambda: connection.backlog(stream._number) <= 4 * ROOM - quic.STREAM_WINDOW + 100)
+        await until_true(lambda: connection.backlog(stream._number) <= 4 * ROOM - quic_engine.STREAM_WINDOW + 100)
         assert await one.ping(two.peer_id) >= 0
         waiting = [role for link in two._links for role in link._roles.values() if isinstance(role, Stream)]
-        assert sum(map(len, waiting[0]._incoming)) <= quic.STREAM_WINDOW
-        assert connection.backlog(stream._number) >= 4 * ROOM - quic.STREAM_WINDOW
+        assert sum(map(len, waiting[0]._incoming)) <= quic_engine.STREAM_WINDOW
+        assert connection.backlog(stream._number) >= 4 * ROOM - quic_engine.STREAM_WINDOW
         READ.set()
         await until_true(lambda: connection.backlog(stream._number) == 0)
 
@@ -189,7 +189,7 @@ async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytes
         monkeypatch.setattr(link.connection, "consumed", lambda stream, count: kept.append((stream, count)))
         two.fetch(cids)
         there = one.peers[two.peer_id].links[0]
-        await until_true(lambda: sum(count for _, count in kept) >= quic.STREAM_WINDOW - 200)
+        await until_true(lambda: sum(count for _, count in kept) >= quic_engine.STREAM_WINDOW - 200)
         assert await one.ping(two.peer_id) >= 0
         (speaking,) = (number for name, number in there._speaking.items() if "bitswap" in name)
         assert there.connection.backlog(speaking) < ROOM + bitswap.LOOKUPS * 33 * 1024 < 192 * 32 * 1024
@@ -259,7 +259,7 @@ async def test_links_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_peer_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is gone without a goodbye, as a phone does, is missed; what waits for it is told."""
-    monkeypatch.setattr(quic, "IDLE_TIMEOUT", 1.0)
+    monkeypatch.setattr(quic_engine, "IDLE_TIMEOUT", 1.0)
     monkeypatch.setattr(quic, "KEEPALIVE", 0.3)
     async with running(2) as ((one, first, _), (two, _, address)):
         await one.dial(address)
@@ -444,7 +444,7 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_aioquic_that_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that lacks what is used of it is refused by name."""
-    monkeypatch.setattr(quic, "missing_names", lambda: ["QuicConnection._close_event"])
+    monkeypatch.setattr(quic_engine, "missing_names", lambda: ["QuicConnection._close_event"])
     async with anyio.create_task_group() as tasks:
         application = Application()
         key = PrivateKey(os.urandom(32))
