@@ -646,7 +646,19 @@ def test_other_versions_are_told_ours_and_small_datagrams_nothing() -> None:
     assert server.take() == []
 
 
-@given(st.binary(max_size=1500), st.booleans())
+LONG_HEADER = st.builds(
+    lambda first, version, one, two, rest: (
+        bytes([first]) + version + bytes([len(one)]) + one + bytes([len(two)]) + two + rest
+    ),
+    st.integers(0xC0, 0xFF),
+    st.one_of(st.just(bytes.fromhex("00000001")), st.binary(min_size=4, max_size=4)),
+    st.binary(max_size=255),
+    st.binary(max_size=255),
+    st.binary(max_size=100),
+)
+
+
+@given(st.one_of(st.binary(max_size=1500), LONG_HEADER), st.booleans())
 def test_any_datagram_of_a_stranger_is_dropped_or_answered_briefly(data: bytes, long: bool) -> None:
     """Nothing else, and no answer is longer than the question."""
     server = QuicServer(party(TWO)) if not SHARED else SHARED[0]
