@@ -279,6 +279,8 @@ class Node:
     def _deliver(self, outcome: Outcome) -> None:
         for outgoing in outcome.outgoing:
             outgoing.peer.partner.deliver(outgoing.frame, outgoing.more)
+        for bus, datagrams in outcome.said:
+            bus.ready(datagrams)
         for peer, reason in outcome.offenders:
             peer.partner.drop(f"it sent an entry that breaks the rules: {reason}")
         for effect in outcome.effects:

@@ -12,6 +12,8 @@ from ..errors import RemoteProtocolError
 from ..ids import DeviceId, GroupId
 from ..protocol.group import LogKind
 from ..protocol.sync import EntriesReceived, GroupSync, HeldByPeer, InSync, SyncEvent
+from .bus_hub import BusHub
+from .bus_hub import Outgoing as Datagram
 from .effects import DeliveryChanged, Effect, EntryAdded
 from .group_replica import GroupReplica
 from .replica import Replica
@@ -60,6 +62,7 @@ class SyncHub:
         self._peers: dict[GroupId, list[SyncPeer]] = {}
         self._offenders: list[tuple[SyncPeer, str]] = []
         self._marks: dict[SyncPeer, int] = {}  # how much waited to be sent before the open batch
+        self.buses: list[BusHub] = []
 
     def attach(self, group_id: GroupId, partner: SyncPartner, opener: bool, now: float) -> SyncPeer:
         """Begin to keep a peer in step; RemoteProtocolError if we are not in that group (any longer)."""
@@ -91,6 +94,8 @@ class SyncHub:
     def committed(self) -> None:
         """The open batch is durable: what it has to say may be sent."""
         self._marks.clear()
+        for bus in self.buses:
+            bus.committed()
 
     def rolled_back(self) -> None:
         """The open batch never happened: nothing that it confirmed may be sent."""
@@ -98,6 +103,8 @@ class SyncHub:
             peer.sync.take_back(mark)
         self._marks.clear()
         self._offenders.clear()
+        for bus in self.buses:
+            bus.rolled_back()
 
     def receive(self, peer: SyncPeer, frame: bytes, verified: Verified | None, now: float) -> None:
         """Take in one frame of a peer's stream, within a batch; entries of large frames come verified."""
@@ -176,8 +183,17 @@ class SyncHub:
         news = [cid for cid in cids if peer.group.deliveries.sent(cid, peer.partner.transport)]
         return [DeliveryChanged(peer.group.group.id, cid) for cid in news]
 
+    def speak(self, effects: list[Effect], now: float) -> list[tuple[BusHub, list[Datagram]]]:
+        """What is to be said on each bus, after a commit and what it changed."""
+        for bus in self.buses:
+            bus.spread(effects, now)
+        said = [(bus, bus.collect(now)) for bus in self.buses]
+        return [(bus, datagrams) for bus, datagrams in said if datagrams]
+
     def wake(self, now: float) -> None:
         """Let machines do what is due."""
+        for bus in self.buses:
+            bus.wake(now)
         for peers in self._peers.values():
             for peer in filter(self._is_live, peers):
                 peer.sync.wake(now)
@@ -185,6 +201,7 @@ class SyncHub:
     def timeout(self) -> float | None:
         """When `wake` wants to be called."""
         times = [peer.sync.timeout() for peers in self._peers.values() for peer in filter(self._is_live, peers)]
+        times += [bus.timeout() for bus in self.buses]
         return min((time for time in times if time is not None), default=None)
 
     def peers(self, group_id: GroupId) -> list[SyncPeer]:
