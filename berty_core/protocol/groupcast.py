@@ -199,7 +199,7 @@ class Groupcast:
 
     def wake(self, now: float) -> None:
         """Say what is due."""
-        if self._trickle.wake(now):
+        if self._trickle.wake(now) and not self._needs.lacking:  # a question names our heads too
             self._say(self._digest(), Urgency.BACKGROUND)
         logs, names = self._needs.due(now)
         for kind in logs:

@@ -5,6 +5,7 @@ One signed frame confirms many messages at once, so it waits a little; who is no
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
@@ -36,6 +37,7 @@ class Confirmations:
         self._to_confirm: OrderedDict[Cid, None] = OrderedDict()
         self._confirm_at: float | None = None
         self._unheld: OrderedDict[Cid, _Asking] = OrderedDict()
+        self._ask_at = 0.0  # not before
 
     def add(self, cids: Iterable[Cid], now: float) -> None:
         """These are durable here once the open transaction is."""
@@ -73,25 +75,29 @@ class Confirmations:
         """Somebody new is on the bus."""
         for asking in self._unheld.values():
             asking.tries = 0
-            asking.at = min(asking.at, now + self._wait(1)) if asking.at != float("inf") else now + self._wait(1)
+            asking.at = min(asking.at, now + self._wait(1)) if asking.at != math.inf else now + self._wait(1)
 
     def held(self, cid: Cid) -> None:
         """Somebody holds an own message."""
         self._unheld.pop(cid, None)
 
-    def timeout(self) -> float | None:
+    def timeout(self) -> float:
         """When `take` or `questions` has something."""
-        times = [asking.at for asking in self._unheld.values()]
-        times += [self._confirm_at] if self._confirm_at is not None else []
-        return min(times, default=None)
+        times = [] if self._confirm_at is None else [self._confirm_at]
+        asking = min((asking.at for asking in self._unheld.values()), default=math.inf)
+        return min([*times, max(asking, self._ask_at)])
 
     def questions(self, now: float) -> tuple[Cid, ...]:
         """Own messages to ask about now, as many as one frame holds."""
-        due = [cid for cid, asking in self._unheld.items() if asking.at <= now][: (self._room - 1) // ID_LENGTH]
+        if min((asking.at for asking in self._unheld.values()), default=math.inf) > now or self._ask_at > now:
+            return ()
+        self._ask_at = now + self._unit * ANSWER
+        soon = now + self._unit * ANSWER  # what is due soon goes along
+        due = [cid for cid, asking in self._unheld.items() if asking.at <= soon][: (self._room - 1) // ID_LENGTH]
         for cid in due:
             asking = self._unheld[cid]
             asking.tries += 1
-            asking.at = now + self._wait(2**asking.tries) if asking.tries < MAX_TRIES else float("inf")
+            asking.at = now + self._wait(2**asking.tries) if asking.tries < MAX_TRIES else math.inf
         return tuple(due)
 
     def _wait(self, times: int) -> float:

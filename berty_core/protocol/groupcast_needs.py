@@ -86,6 +86,11 @@ class Needs:
         """An entry is no longer wanted by itself."""
         self._wanted.pop(name, None)
 
+    @property
+    def lacking(self) -> bool:
+        """Whether a question for what follows is going to be asked."""
+        return bool(self._since)
+
     # -- asking --------------------------------------------------------------------------------
 
     def timeout(self) -> float | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import anyio
 import attrs
@@ -18,9 +19,9 @@ from anyio.abc import TaskGroup
 
 from ..contracts.bus import Budget, Bus, Priority
 from ..contracts.traits import Traits
+from ..contracts.transport import BudgetedTransport, BusTransport, Transport, TransportSpec
 from ..errors import BudgetSpent, DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
 from .bus_hub import BusHub, Outgoing
-from .replica import Replica
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub
 
@@ -37,7 +38,6 @@ logger = logging.getLogger("berty.bus")
 class BusHost(Protocol):
     """What a bus is given by its node."""
 
-    replica: Replica
     store: StoreWorker
     hub: SyncHub
     entropy: Callable[[int], bytes]
@@ -47,6 +47,13 @@ class BusHost(Protocol):
 def unit_of(traits: Traits) -> float:
     """Seconds that a full datagram takes on a medium."""
     return max(SHORTEST_UNIT, traits.mtu * 8 / traits.bitrate + traits.latency)
+
+
+async def run_bus(host: BusHost, spec: TransportSpec, transport: Transport) -> None:
+    """Speak to groups on the bus of a transport that runs, until it ends. UserError where that cannot be."""
+    bus = await cast(BusTransport, transport).bus()
+    budget = cast(BudgetedTransport, transport).budget() if spec.traits.budgeted else None
+    await BusGroups(host, spec.name, bus, time.time, budget).run()
 
 
 @attrs.define(order=True)
@@ -78,7 +85,7 @@ class BusGroups:
         self.dropped = 0
         self.bytes_sent = self.bytes_received = 0
         self.hub = BusHub(
-            host.replica,
+            host.hub.replica,
             transport,
             mtu=bus.traits.mtu,
             unit=self._unit,

@@ -12,7 +12,7 @@ import attrs
 
 from ..codec.cid import Cid
 from ..contracts.bus import Priority
-from ..errors import LocalProtocolError, RemoteProtocolError
+from ..errors import RemoteProtocolError, UserError
 from ..ids import DeviceId, GroupId
 from ..protocol.compact_entries import EntryCompactor
 from ..protocol.envelope import open_headers
@@ -74,7 +74,9 @@ class BusHub:
         ready: Callable[[list[Outgoing]], None],
     ) -> None:
         if mtu - OVERHEAD < MIN_ROOM:
-            raise LocalProtocolError(f"datagrams of {mtu} bytes are too short to speak to a group")
+            raise UserError(
+                f"datagrams of {mtu} bytes are too short to speak to a group, {OVERHEAD + MIN_ROOM} are needed"
+            )
         self.transport = transport
         self.ready = ready  # called on the node's loop with what `collect` gave
         self.heard = self.foreign = self.repeated = self.refused = 0

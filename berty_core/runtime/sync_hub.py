@@ -58,7 +58,7 @@ class SyncHub:
     """Joins the replica's changes to the peers' machines and the other way round."""
 
     def __init__(self, replica: Replica) -> None:
-        self._replica = replica
+        self.replica = replica
         self._peers: dict[GroupId, list[SyncPeer]] = {}
         self._offenders: list[tuple[SyncPeer, str]] = []
         self._marks: dict[SyncPeer, int] = {}  # how much waited to be sent before the open batch
@@ -66,7 +66,7 @@ class SyncHub:
 
     def attach(self, group_id: GroupId, partner: SyncPartner, opener: bool, now: float) -> SyncPeer:
         """Begin to keep a peer in step; RemoteProtocolError if we are not in that group (any longer)."""
-        group = self._replica.groups.get(group_id)
+        group = self.replica.groups.get(group_id)
         if group is None:
             raise RemoteProtocolError("a stream for a group that is not shared")
         peer = SyncPeer(GroupSync(group.logs, opener=opener, now=now, session=partner.session), group, partner)
@@ -89,7 +89,7 @@ class SyncHub:
 
     def _is_live(self, peer: SyncPeer) -> bool:
         """Whether the group is still open: a closed one takes nothing in, or its entries would miss their index."""
-        return not peer.gone and self._replica.groups.get(peer.group.group.id) is peer.group
+        return not peer.gone and self.replica.groups.get(peer.group.group.id) is peer.group
 
     def committed(self) -> None:
         """The open batch is durable: what it has to say may be sent."""
@@ -157,7 +157,7 @@ class SyncHub:
         if peer.partner.device is None:
             return
         for cid in peer.group.deliveries.held(cids, peer.partner.device):
-            self._replica.emit(DeliveryChanged(peer.group.group.id, cid))
+            self.replica.emit(DeliveryChanged(peer.group.group.id, cid))
 
     def offenders(self) -> list[tuple[SyncPeer, str]]:
         """Peers that broke the rules since the last call, and how: they lose the link, and nothing else."""

@@ -113,14 +113,14 @@ class Air:
             sender.device.do(lambda: sender.hub.sent(*message))
         chance = self.world.random.random
         for listener in self.stations:
-            if listener is sender or chance() < self.loss:
+            if listener is sender or not listener.on or chance() < self.loss:
                 continue
             for _ in range(2 if chance() < self.repeat else 1):
                 self._count += 1
                 at = self.world.now + self.unit * (len(outgoing.data) / self.mtu + chance() * self.delay)
                 heapq.heappush(self._under_way, (at, self._count, listener, outgoing.data))
 
-    def until(self, condition: Callable[[], bool], steps: int = 20000) -> None:
+    def until(self, condition: Callable[[], bool], steps: int = 3000) -> None:
         """Let time pass until something is so; an AssertionError if that takes too long."""
         for _ in range(steps):
             if condition():

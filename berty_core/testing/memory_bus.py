@@ -89,6 +89,7 @@ class MemoryBusNetwork:
             budgeted=budget is not None,
             dials=False,
             listens=False,
+            discovers=False,
             backends=frozenset({"asyncio", "trio"}),
         )
         self.heard: list[bytes] = []  # every datagram that went on the air, oldest first
