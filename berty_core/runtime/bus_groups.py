@@ -8,10 +8,9 @@ from __future__ import annotations
 import heapq
 import logging
 import math
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import anyio
 import attrs
@@ -19,7 +18,6 @@ from anyio.abc import TaskGroup
 
 from ..contracts.bus import Budget, Bus, Priority
 from ..contracts.traits import Traits
-from ..contracts.transport import BudgetedTransport, BusTransport, Transport, TransportSpec
 from ..errors import BudgetSpent, DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
 from .bus_hub import BusHub, Outgoing
 from .store_worker import StoreWorker
@@ -47,13 +45,6 @@ class BusHost(Protocol):
 def unit_of(traits: Traits) -> float:
     """Seconds that a full datagram takes on a medium."""
     return max(SHORTEST_UNIT, traits.mtu * 8 / traits.bitrate + traits.latency)
-
-
-async def run_bus(host: BusHost, spec: TransportSpec, transport: Transport) -> None:
-    """Speak to groups on the bus of a transport that runs, until it ends. UserError where that cannot be."""
-    bus = await cast(BusTransport, transport).bus()
-    budget = cast(BudgetedTransport, transport).budget() if spec.traits.budgeted else None
-    await BusGroups(host, spec.name, bus, time.time, budget).run()
 
 
 @attrs.define(order=True)

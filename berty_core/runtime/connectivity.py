@@ -35,11 +35,10 @@ from ..contracts.transport import (
 )
 from ..crypto.kdf import hmac_sha256
 from ..crypto.keys import Secret, x25519_pair
-from ..errors import BertyError, UserError
+from ..errors import BertyError
 from ..ids import AccountId
 from ..protocol.rendezvous import advert_key, session_secret
 from ..protocol.session import MAGIC, NodeIdentity, ReplayGuard, Session
-from .bus_groups import BusHost, run_bus
 from .device_settings import DeviceSettings
 from .first_byte import SortedLink
 from .peer_session import PeerSession, SessionHost
@@ -59,7 +58,7 @@ GRACE = 2  # adverts that may still be answered: the present one and the one bef
 logger = logging.getLogger("berty.connectivity")
 
 
-class ConnectivityHost(SessionHost, BusHost, Protocol):
+class ConnectivityHost(SessionHost, Protocol):
     """What the connectivity is given by its node."""
 
     profile_name: str
@@ -181,19 +180,10 @@ class Connectivity:
             await tasks.start(self._start_transport, running, transport)
             running.started = True
             self._changed.set()
-            if running.spec.traits.broadcast:
-                tasks.start_soon(self._run_bus, running, transport)
             if running.spec.traits.discovers:
                 async with transport.discover() as found:
                     async for event in found:
                         self._found(event)
-
-    async def _run_bus(self, running: RunningTransport, transport: Transport) -> None:
-        """Speak to groups on the transport's bus."""
-        try:
-            await run_bus(self._host, running.spec, transport)
-        except UserError as error:  # a medium that is not meant for groups; its links may be fine
-            self._decide(f"{running.spec.name} carries no groups: {error}")
 
     async def _start_transport(
         self,
@@ -256,8 +246,6 @@ class Connectivity:
         if not running.started or running.transport is None or running.shown == beacon:
             return
         running.shown = beacon
-        if not running.spec.traits.beacon_bytes:
-            return
         try:
             await running.transport.advertise(beacon)
         except Exception as error:  # a plugin may raise anything; it is named, and the others go on

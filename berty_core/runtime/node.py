@@ -150,8 +150,9 @@ class Node:
             try:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+                    from .on_bus import on_buses  # noqa: PLC0415
 
-                    transports = self.config.make_transports(self.plugins)
+                    transports = on_buses(self, self.config.make_transports(self.plugins))
                     self.connectivity = Connectivity(self, transports, self.config.make_sessions(self.plugins))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
