@@ -150,8 +150,9 @@ class Node:
             try:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+                    from .on_bus import on_buses  # noqa: PLC0415
 
-                    transports = self.config.make_transports(self.plugins)
+                    transports = on_buses(self, self.config.make_transports(self.plugins))
                     self.connectivity = Connectivity(self, transports, self.config.make_sessions(self.plugins))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
@@ -279,6 +280,8 @@ class Node:
     def _deliver(self, outcome: Outcome) -> None:
         for outgoing in outcome.outgoing:
             outgoing.peer.partner.deliver(outgoing.frame, outgoing.more)
+        for bus, datagrams in outcome.said:
+            bus.ready(datagrams)
         for peer, reason in outcome.offenders:
             peer.partner.drop(f"it sent an entry that breaks the rules: {reason}")
         for effect in outcome.effects:
