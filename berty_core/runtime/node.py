@@ -18,6 +18,7 @@ from ..codec.cid import Cid
 from ..config import NodeConfig, read_config
 from ..crypto.keys import PrivateKey
 from ..errors import StoreLocked, UserError
+from ..fitting import fit
 from ..ids import AccountId, DeviceId, GroupId
 from ..plugins import Plugins, load_plugins
 from ..protocol.group import PROFILES, Group, GroupKind
@@ -91,6 +92,8 @@ class Node:
         self.plugins = plugins
         self.replica = replica
         self.config = config
+        self.fitted = fit(config, plugins)
+        self.left_out = list(self.fitted.left_out)
         self.key_source = key_source
         self.entropy: Callable[[int], bytes] = os.urandom
         self.monotonic: Callable[[], float] = time.monotonic
@@ -150,8 +153,8 @@ class Node:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
 
-                    transports = self.config.make_transports(self.plugins)
-                    self.connectivity = Connectivity(self, transports, self.config.make_sessions(self.plugins))
+                    transports = self.fitted.make_transports(self.left_out.append)
+                    self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
                     yield

@@ -50,10 +50,17 @@ def as_toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
 
 
+def kind_keys(kind: type[attrs.AttrsInstance]) -> list[str]:
+    """The keys of a table: fields of the node's configuration that are none are left out."""
+    return config.node_keys() if kind is config.NodeConfig else [field.name for field in attrs.fields(kind)]
+
+
 def defaults(kind: type[attrs.AttrsInstance]) -> dict[str, str]:
     """Names and defaults of a class of settings."""
     made = kind()
-    return {field.name: as_toml(getattr(made, field.name)) for field in attrs.fields(kind) if field.name != "plugins"}
+    return {
+        field.name: as_toml(getattr(made, field.name)) for field in attrs.fields(kind) if field.name in kind_keys(kind)
+    }
 
 
 def test_public_names() -> None:
