@@ -1,6 +1,6 @@
 """Bring plugins and configuration together: what can be used here, with its settings, and what is left out, and why.
 
-Invariant: nothing that a plugin or its table does goes through; only an option of the command is an error here.
+Invariant: nothing that a plugin or its table does goes through.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ class Fitted:
     faults: tuple[Fault, ...]
     brought: Brought
 
+    def checked(self) -> Fitted:
+        """The same; ConfigError if an option of the command is wrong, for it was typed just now."""
+        if typed := [str(fault) for fault in self.faults if stops(fault)]:
+            raise ConfigError("\n".join(typed))
+        return self
+
     def make_transports(self, failed: Callable[[LeftOut], None]) -> list[tuple[TransportSpec, Transport]]:
         """Make every transport; `failed` is told of one that raises."""
         return [(spec, made) for spec, settings in self.transports if (made := _create(spec, settings, failed))]
@@ -46,7 +52,7 @@ class Fitted:
 
 
 def fit(config: NodeConfig, plugins: Plugins) -> Fitted:
-    """Check every plugin's table, and ask each plugin whether it can run; ConfigError for an option that is wrong."""
+    """Check every plugin's table, and ask each plugin whether it can run; never an error."""
     brought = plugins.brought()
     transports, sessions = [], []
     left_out = [*plugins.broken, *brought.left_out]
@@ -64,8 +70,6 @@ def fit(config: NodeConfig, plugins: Plugins) -> Fitted:
     missing = _missing(config, plugins)
     faults += [fault for fault, _ in missing]
     left_out += [left for _, left in missing]
-    if typed := [str(fault) for fault in faults if stops(fault)]:
-        raise ConfigError("\n".join(typed))
     return Fitted(_by_name(transports), _by_name(sessions), tuple(left_out), tuple(faults), brought)
 
 
@@ -108,7 +112,7 @@ def _left_out(
 ) -> LeftOut | None:
     """Why a plugin is not used, or None; a table of one without settings changes nothing, and costs nothing."""
     if faults and specs:
-        return LeftOut(name, "; ".join(map(str, faults)), "`berty config edit`", "refused")
+        return LeftOut(name, "; ".join(map(str, faults)), _where_to_mend(faults), "refused")
     for spec in specs:
         try:
             probe = supervised(CALL_TIME, f"the probe of {spec.name}", lambda spec=spec: _probe(spec, settings))  # type: ignore[misc]
@@ -117,6 +121,11 @@ def _left_out(
         if not probe.available:
             return LeftOut(name, probe.reason, f"`{probe.remedy}`" if probe.remedy else "", "unusable")
     return None
+
+
+def _where_to_mend(faults: Collection[Fault]) -> str:
+    variables = [fault.origin.name for fault in faults if fault.origin.kind == "environment"]
+    return f"correct or unset {', '.join(variables)}" if variables else "`berty config edit`"
 
 
 def _probe(spec: Any, settings: Mapping[type, Any]) -> Probe:

@@ -34,6 +34,7 @@ class LeftOut:
     reason: str
     remedy: str = ""
     state: Literal["broken", "refused", "unusable", "missing"] = "broken"
+    distribution: str = ""  # which one of two of the same name was not loaded
 
 
 class PluginFault(UserError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -15,14 +14,12 @@ from .contracts.session import SessionSpec
 from .contracts.store import StoreSpec
 from .contracts.transport import TransportSpec
 from .errors import UserError
-from .loading import IMPORT_TIME, LeftOut, PluginFault, in_order, load
+from .loading import IMPORT_TIME, LeftOut, PluginFault, distribution, in_order, load
 from .specs import HOOKS, Kind, collect
 
 GROUP = "berty.plugins"
 DEFAULT_STORE = "sqlite"
 KNOWN = ("libp2p", "mdns", "sqlite")  # plugins of this project, for whoever names one that is not installed
-
-logger = logging.getLogger("berty.plugins")
 
 
 @attrs.frozen
@@ -127,6 +124,5 @@ def load_plugins(
         try:
             load(point, hooks, patience)
         except PluginFault as fault:
-            broken.append(LeftOut(point.name, str(fault), fault.remedy))
-            logger.warning("plugin %s is not used: %s; %s", point.name, fault, fault.remedy)
+            broken.append(LeftOut(point.name, str(fault), fault.remedy, distribution=distribution(point)))
     return Plugins(hooks, tuple(broken), tuple(disabled))

@@ -32,6 +32,8 @@ COMMANDS = {
     "sync": "node:sync",
     "status": "node:status",
     "stop": "node:stop",
+    "config": "config:config",
+    "plugin": "plugin:plugin",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

@@ -92,7 +92,7 @@ class Node:
         self.plugins = plugins
         self.replica = replica
         self.config = config
-        self.fitted = fit(config, plugins)
+        self.fitted = fit(config, plugins).checked()
         self.left_out = list(self.fitted.left_out)
         self.key_source = key_source
         self.entropy: Callable[[int], bytes] = os.urandom
@@ -153,6 +153,8 @@ class Node:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
 
+                    for left in self.left_out:
+                        logger.warning("plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
                     transports = self.fitted.make_transports(self.left_out.append)
                     self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
                     await tasks.start(self.connectivity.run)

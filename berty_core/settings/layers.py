@@ -91,6 +91,13 @@ def _read(path: Path) -> bytes:
 def read_text(name: str, data: bytes) -> Layers:
     """Read the content of a file called `name`."""
     try:
+        return _read_text(name, data)
+    except RecursionError:
+        return Layers(faults=(Fault(Origin("file", name), (), "its arrays or tables are nested too deep"),))
+
+
+def _read_text(name: str, data: bytes) -> Layers:
+    try:
         text = data.decode("utf-8-sig")
         tables = tomllib.loads(text)
         lines = locate(text)
@@ -100,9 +107,7 @@ def read_text(name: str, data: bytes) -> Layers:
         return Layers(faults=(Fault(Origin("file", name, line), (), words),))
     except tomllib.TOMLDecodeError as error:
         return Layers(faults=(_syntax(name, data.decode("utf-8-sig"), str(error)),))
-    except RecursionError:
-        return Layers(faults=(Fault(Origin("file", name), (), "its arrays or tables are nested too deep"),))
-    origins = {_texts(path): Origin("file", name, line) for path, line in reversed(lines.items())}
+    origins = {_texts(path): Origin("file", name, line) for path, line in lines.items()}
     return Layers(tables, origins, _strange_tables(tables, origins))
 
 

@@ -77,7 +77,7 @@ def _parts(written: str) -> tuple[str, ...]:
     except tomllib.TOMLDecodeError:
         return (written.strip(),)
     parts = []
-    while isinstance(value, dict):
+    while isinstance(value, dict) and len(value) == 1:
         ((part, value),) = value.items()
         parts.append(part)
     return tuple(parts)
