@@ -34,6 +34,7 @@ COMMANDS = {
     "stop": "node:stop",
     "config": "config:config",
     "plugin": "plugin:plugin",
+    "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }
