@@ -49,6 +49,10 @@ class _Late(Exception):
     """A call did not end in its time."""
 
 
+class _Interrupted(Exception):
+    """A stranger's function raised KeyboardInterrupt by itself: nobody pressed Ctrl-C."""
+
+
 def within(seconds: float, call: Callable[[], T]) -> T:
     """Call a stranger's function on a thread that is left behind if it does not end in time. Raises what it raises."""
     results: list[T] = []
@@ -57,6 +61,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     def work() -> None:
         try:
             results.append(call())
+        except KeyboardInterrupt:
+            errors.append(_Interrupted())
         except BaseException as error:  # also SystemExit: a plugin does not end the node
             errors.append(error)
 
@@ -74,15 +80,15 @@ def supervised(seconds: float | None, what: str, call: Callable[[], T]) -> T:
     """The same in words: PluginFault says what `what` did instead of returning. None: on this thread, no limit."""
     try:
         return call() if seconds is None else within(seconds, call)
-    except KeyboardInterrupt:
+    except PluginFault:
         raise
     except _Late:
         raise PluginFault(f"{what} did not end within {seconds:g} s") from None
-    except PluginFault:
-        raise
+    except _Interrupted:
+        raise PluginFault(f"{what} raised KeyboardInterrupt") from None
     except SystemExit as error:
         raise PluginFault(f"{what} called sys.exit({'' if error.code is None else repr(error.code)})") from error
-    except BaseException as error:
+    except Exception as error:
         raise PluginFault(f"{what} raised {type(error).__name__}: {error}") from error
 
 

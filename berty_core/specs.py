@@ -90,7 +90,7 @@ def _attribute(kind: Kind, spec: object, name: str) -> Any:
     except AttributeError:
         raise PluginFault(f"its {kind} {_name(spec)} has no `{name}`") from None
     except Exception as error:
-        raise PluginFault(f"`{name}` of its {kind} raised {type(error).__name__}: {error}") from error
+        raise PluginFault(f"`{name}` of its {kind} {_name(spec)} raised {type(error).__name__}: {error}") from error
 
 
 def _check_settings(kind: Kind, spec: Any) -> None:

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 @click.group()
 def plugin() -> None:
-    """What carries and keeps messages: list, look at, switch off and on.
+    """Plugins: list them, look at one, switch it off or on.
 
     \b
     Examples:

@@ -51,8 +51,9 @@ def _one(kind: type[Any], path: KeyPath, layers: Layers) -> tuple[dict[str, Any]
     """One value, by its type and by what the class's validator says of it alone."""
     key, origin = path[-1], layers.origin(path)
     wanted = get_type_hints(kind)[key]
-    value, wrong = _by_type(wanted, layers.value(path), key)
-    if wrong and origin.text is not None:
+    given = layers.value(path)
+    value, wrong = _by_type(wanted, given, key)
+    if wrong and origin.text is not None and not isinstance(given, list | Mapping):
         value, still = _by_type(wanted, _typed(wanted, origin.text), key)
         wrong = wrong if still else ()
     if wrong:
