@@ -195,30 +195,25 @@ def set_value(settings: Settings, key: str, value: str) -> None:
 
 
 def _change_to_fit(settings: Settings, path: KeyPath, value: str) -> None:
-    """Write the first reading of a value that fits; ConfigError with what is wrong with the plainest one."""
+    """Write a value as its setting needs it; ConfigError in the words of a check if it does not fit."""
     from ..settings.edit import current, replace, with_value  # noqa: PLC0415  slow
     from ..settings.layers import toml_value  # noqa: PLC0415  slow
+    from .survey import plain, survey_text  # noqa: PLC0415  slow
 
     file = _file(settings)
     before = current(file)
-    readings = [toml_value(value), value, [part.strip() for part in value.split(",") if part.strip()]]
-    refused = ""
-    for reading in readings:
-        after = with_value(before, path, reading)
-        new = _new_faults(settings, before, after)
-        if not new:
-            replace(file, after)
-            return
-        refused = refused or _words(new)
-    raise ConfigError(f"nothing was changed: {refused}")
+    tried = survey_text(settings.home, before, [f"{'.'.join(path)}={value}"])
+    if new := _not_in(survey_text(settings.home, before), tried.faults):
+        words = [f"[{fault.table}] {fault.key}{': ' if fault.key else ''}{fault.reason}" for fault in new]
+        raise ConfigError("\n".join(["nothing was changed:", *words]))
+    fitting = (plain(setting.value) for setting in tried.settings() if setting.path == path)
+    replace(file, with_value(before, path, next(fitting, toml_value(value))))
 
 
-def _new_faults(settings: Settings, before: bytes, after: bytes) -> list[Fault]:
-    """What is wrong after a change and was not before; lines may have moved."""
-    from .survey import survey_text  # noqa: PLC0415  slow
-
-    known = {(fault.path, fault.reason) for fault in survey_text(settings.home, before).faults}
-    return [fault for fault in survey_text(settings.home, after).faults if (fault.path, fault.reason) not in known]
+def _not_in(before: Survey, faults: Iterable[Fault]) -> list[Fault]:
+    """Faults that were not there before; lines may have moved."""
+    known = {(fault.path, fault.reason) for fault in before.faults}
+    return [fault for fault in faults if (fault.path, fault.reason) not in known]
 
 
 def _check_reachable(settings: Settings) -> None:
@@ -326,7 +321,8 @@ def _edited(settings: Settings, copy: Path, before: bytes) -> bytes:
     while True:
         _run_editor(copy)
         data = copy.read_bytes()
-        found, new = survey_text(settings.home, data).faults, _new_faults(settings, before, data)
+        found = survey_text(settings.home, data).faults
+        new = _not_in(survey_text(settings.home, before), found)
         faults = [fault for fault in found if fault in new or stops(fault)]
         if not faults:
             return data

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
 from ..config import Examined, NodeConfig, examine, examine_text, node_keys, stops
-from ..fitting import Fitted, fit, plugin_settings, setting_classes
+from ..fitting import Fitted, fit, setting_classes
 from ..plugins import Plugins, load_plugins
-from ..settings.faults import Fault, KeyPath, Origin
+from ..settings.faults import DEFAULT, Fault, KeyPath, Origin
+from ..settings.structure import one
 from .settings import Settings
 
 _ORDER = ("file", "environment", "option", "default")
@@ -53,7 +54,7 @@ class Survey:
 
     def settings(self) -> Iterator[Setting]:
         """Every setting of the node and of each plugin, and what the file has for plugins that are not loaded."""
-        yield from self._of_class(("node",), NodeConfig, self.config, node_keys())
+        yield from self._of_class(("node",), NodeConfig, node_keys())
         for name in self.fitted.brought.by_plugin:
             yield from self.plugin_settings(name)
         for name, table in self.config.plugins.items():
@@ -61,22 +62,23 @@ class Survey:
                 yield from self._raw(("plugins", name), table)
 
     def plugin_settings(self, name: str) -> Iterator[Setting]:
-        """The settings of one plugin; where its table does not fit, the values as they stand there."""
-        made, _ = plugin_settings(name, self.fitted.brought, self.config)
+        """The settings of one plugin."""
         for kind in setting_classes(name, self.fitted.brought):
-            keys = [field.name for field in attrs.fields(kind) if field.init]
-            yield from self._of_class(("plugins", name), kind, made[kind], keys)
+            yield from self._of_class(
+                ("plugins", name), kind, [field.name for field in attrs.fields(kind) if field.init]
+            )
 
-    def _of_class(self, table: KeyPath, kind: type[Any], made: Any, keys: list[str]) -> Iterator[Setting]:
-        defaults, hints = kind(), get_type_hints(kind)
-        fields = attrs.fields_dict(kind)
+    def _of_class(self, table: KeyPath, kind: type[Any], keys: list[str]) -> Iterator[Setting]:
+        """Each setting of a class; a value that does not fit is given as it stands there."""
+        defaults, hints, fields = kind(), get_type_hints(kind), attrs.fields_dict(kind)
+        layers = self.examined.layers
         for key in keys:
-            raw = self.examined.layers.value((*table, key))
-            default = getattr(defaults, key)
-            value = getattr(made, key) if made is not None else default if raw is None else raw
-            origin = self.examined.layers.origin((*table, key)) if raw is not None else Origin()
+            path, default = (*table, key), getattr(defaults, key)
+            raw = layers.value(path)
+            value = default if raw is None else one(kind, path, layers)[0].get(key, raw)
+            origin = DEFAULT if raw is None else layers.origin(path)
             doc = str(fields[key].metadata.get("doc", ""))
-            yield Setting((*table, key), value, origin, default, type_words(hints[key]), doc)
+            yield Setting(path, value, origin, default, type_words(hints[key]), doc)
 
     def _raw(self, table: KeyPath, values: Any) -> Iterator[Setting]:
         for key, value in values.items() if isinstance(values, Mapping) else ():
@@ -88,9 +90,9 @@ def survey(settings: Settings) -> Survey:
     return _survey(examine(settings.home, settings.overrides))
 
 
-def survey_text(home: Path, data: bytes) -> Survey:
-    """Look at the same home with this content of its file, and nothing else that is set."""
-    return _survey(examine_text(home, data, (), {}))
+def survey_text(home: Path, data: bytes, options: Iterable[str] = ()) -> Survey:
+    """Look at the same home with this content of its file, these options, and nothing of the environment."""
+    return _survey(examine_text(home, data, options, {}))
 
 
 def _survey(examined: Examined) -> Survey:

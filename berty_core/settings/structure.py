@@ -38,7 +38,7 @@ def structure(
     ]
     fitting: dict[str, Any] = {}
     for key in [key for key in known if key in values]:
-        made, found = _one(kind, (*path, key), layers)
+        made, found = one(kind, (*path, key), layers)
         fitting |= made
         faults += found
     if faults:
@@ -47,8 +47,8 @@ def structure(
     return settings, tuple(_about_all(path, known, reason, layers))
 
 
-def _one(kind: type[Any], path: KeyPath, layers: Layers) -> tuple[dict[str, Any], list[Fault]]:
-    """One value, by its type and by what the class's validator says of it alone."""
+def one(kind: type[Any], path: KeyPath, layers: Layers) -> tuple[dict[str, Any], list[Fault]]:
+    """Make the one value at `path`, by its type and by what the class's validator says of it alone; or its faults."""
     key, origin = path[-1], layers.origin(path)
     wanted = get_type_hints(kind)[key]
     given = layers.value(path)

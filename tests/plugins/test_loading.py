@@ -20,6 +20,7 @@ from .made import SOUND, found, install
 
 ROOT = Path(__file__).parent.parent.parent
 BRINGS = "from berty_core.contracts.hookspecs import hookimpl\n@hookimpl\ndef berty_"
+SECRET = "from berty_core.crypto.keys import Secret\n" + SOUND.replace("    speed: int", "    key: Secret")
 CONFIG, NO_DEFAULT = "config = Config", SOUND.replace("default=9600, ", "")
 
 
@@ -95,7 +96,7 @@ def test_what_is_wrong_with_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (SOUND.replace(CONFIG, "config = property(lambda self: 1 / 0)"), "`config` of its transport bad raised Zero"),
         (NO_DEFAULT, "the settings of its transport bad cannot be made without values"),
         (SOUND.replace("'simulated: nothing',".replace("'", '"'), ""), ""),
-        ("import berty_core.crypto.keys\n" + SOUND.replace("    speed: int", "    key: berty_core.crypto.keys.Secret"), "is a secret"),
+        (SECRET, "its setting key is a secret"),
         (SOUND.replace("return Probe(True)", "raise OSError('no')"), "the probe of bad raised OSError: no"),
         (SOUND.replace("return Probe(True)", "return True"), "the probe of bad returned bool, and a Probe is needed"),
         (SOUND.replace("return Probe(True)", "return Probe(False, 'no radio', 'plug it in')"), "no radio"),
