@@ -11,6 +11,7 @@ import pytest
 
 from .conftest import Home
 from .terminal import Terminal
+from .test_commands import has_shape
 
 FILE = """# Ann's device
 [node]
@@ -42,6 +43,7 @@ def test_show(device: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'acknowledge = "small"                     # default' in shown
     assert "# BERTY_NODE_PROFILE" in shown
     assert "# -s plugins.mdns.ip=4" in shown
+    assert has_shape("setting", device.berty("config", "show", "--json").data[0])
     by_key = {view["key"]: view for view in device.berty("config", "show", "--json").data}
     assert by_key["node.profile"] == {
         "key": "node.profile",
@@ -72,6 +74,7 @@ def test_show_with_faults(device: Home) -> None:
 def test_check(device: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults of all layers in one run, each on its line; nothing wrong is exit code 0."""
     assert device.berty("config", "check").code == 0
+    assert has_shape("check of the configuration", device.berty("config", "check", "--json").data)
     assert device.berty("config", "check", "--json").data == {"file": str(device.path / "berty.toml"), "faults": []}
     (device.path / "berty.toml").write_text(
         "[node]\nprofil = 'wesh'\nkeyring = 1\n[plugins.mdns]\nport = 70000\nloopbak = true\n[plugins.mdsn]\n"

@@ -19,6 +19,7 @@ from berty_core.cli.survey import survey
 from berty_core.runtime.home import KEY_FILE, MARK_FILE
 
 from .conftest import Home, end, until
+from .test_commands import has_shape
 
 CHECKS = ["python", "home", "key", "config", "plugins", "profile", "clock", "disk", "store", "node", "terminal"]
 
@@ -27,6 +28,7 @@ def findings(home: Home) -> dict[str, dict[str, Any]]:
     """The worst finding of each check."""
     answer = home.berty("doctor", "--json")
     found = json.loads(answer.out)
+    assert has_shape("examination", found)
     assert answer.code == (1 if found["problems"] else 0)
     worst = {"ok": 0, "warning": 1, "problem": 2}
     return {view["check"]: view for view in sorted(found["findings"], key=lambda view: worst[view["level"]])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .conftest import Home
+from .test_commands import has_shape
 
 
 def states(home: Home) -> dict[str, str]:
@@ -25,6 +26,7 @@ def test_list(ann: Home) -> None:
     assert "[plugins.mdns] port: a whole number is needed, not 'x'\n  `berty config edit`" in answer.err
     assert "radio: there is no such plugin; installed are libp2p, mdns, sqlite" in answer.err
     view = ann.berty("plugin", "list", "--json").data[1]
+    assert has_shape("plugin", view)
     assert view["distribution"] == "berty-mdns"
     assert view["brings"] == {"transport": ["mdns"], "check": ["network"]}
     assert view["hooks"] == ["berty_checks", "berty_transports"]
@@ -38,6 +40,7 @@ def test_show(ann: Home) -> None:
     assert f"loopback: true or false; default false, now true by {ann.path}/berty.toml:5" in shown
     assert "      TCP port; 0: a fresh one with each advert" in shown
     data = ann.berty("plugin", "show", "mdns", "--json").data
+    assert has_shape("shown plugin", data)
     by_key = {view["key"]: view for view in data["settings"]}
     assert by_key["plugins.mdns.ip"]["type"] == '"4" or "6" or "both"'
     assert by_key["plugins.mdns.interfaces"]["type"] == "list of: text"
