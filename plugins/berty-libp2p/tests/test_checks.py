@@ -6,10 +6,10 @@ import socket
 from pathlib import Path
 
 import pytest
-
-from berty_core.contracts.checks import CheckHost, Finding, Level
 from berty_libp2p.config import Libp2pConfig
 from berty_libp2p.plugin import berty_checks
+
+from berty_core.contracts.checks import CheckHost, Finding, Level
 
 
 def look(port: int, *, node_runs: bool = False) -> Finding:

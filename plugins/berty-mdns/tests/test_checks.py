@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from berty_core.contracts.checks import Level
 from berty_mdns.checks import look
 from berty_mdns.config import MdnsConfig
 from berty_mdns.seam import LocalAddress
+
+from berty_core.contracts.checks import Level
 
 LOOPBACK = LocalAddress("lo", 1, "127.0.0.1", 8, loopback=True)
 
