@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from .config import read_config as read_config
     from .errors import AmbiguousName as AmbiguousName
     from .errors import BertyError as BertyError
+    from .errors import BudgetSpent as BudgetSpent
     from .errors import ConfigError as ConfigError
+    from .errors import DeadlinePassed as DeadlinePassed
     from .errors import EndOfStream as EndOfStream
     from .errors import LinkLost as LinkLost
     from .errors import LocalProtocolError as LocalProtocolError
+    from .errors import MessageTooLarge as MessageTooLarge
     from .errors import RemoteProtocolError as RemoteProtocolError
     from .errors import StoreCorrupt as StoreCorrupt
     from .errors import StoreError as StoreError
@@ -38,10 +41,13 @@ _HOMES = {
     "errors": (
         "AmbiguousName",
         "BertyError",
+        "BudgetSpent",
         "ConfigError",
+        "DeadlinePassed",
         "EndOfStream",
         "LinkLost",
         "LocalProtocolError",
+        "MessageTooLarge",
         "RemoteProtocolError",
         "StoreCorrupt",
         "StoreError",

@@ -57,3 +57,15 @@ class LinkLost(TransportError):
 
 class EndOfStream(TransportError):
     """The other end of a stream closed it in good order."""
+
+
+class MessageTooLarge(TransportError):
+    """A datagram exceeds the medium's mtu; nothing was sent."""
+
+
+class DeadlinePassed(TransportError):
+    """What was to be sent is too old by now; nothing was sent."""
+
+
+class BudgetSpent(TransportError):
+    """Law or fairness forbid to send now; nothing was sent."""

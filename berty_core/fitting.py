@@ -5,8 +5,9 @@ Invariant: nothing that a plugin or its table does goes through.
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -21,7 +22,6 @@ from .settings.faults import Fault, did_you_mean
 from .settings.structure import structure
 from .specs import Kind
 
-logger = logging.getLogger("berty.plugins")
 CONFIGURED: tuple[Kind, ...] = ("transport", "session profile")
 T = TypeVar("T")
 
@@ -42,13 +42,19 @@ class Fitted:
             raise ConfigError("\n".join(typed))
         return self
 
-    def make_transports(self, failed: Callable[[LeftOut], None]) -> list[tuple[TransportSpec, Transport]]:
-        """Make every transport; `failed` is told of one that raises."""
-        return [(spec, made) for spec, settings in self.transports if (made := _create(spec, settings, failed))]
+    def make_transports(self) -> list[tuple[TransportSpec, Callable[[], Transport]]]:
+        """What makes each transport, anew for each start; PluginFault when it is called, if that fails."""
+        return [(spec, partial(_create, spec, settings)) for spec, settings in self.transports]
 
     def make_sessions(self, failed: Callable[[LeftOut], None]) -> list[tuple[SessionSpec, SessionProfile]]:
-        """The same for session profiles."""
-        return [(spec, made) for spec, settings in self.sessions if (made := _create(spec, settings, failed))]
+        """Make every session profile; `failed` is told of one that cannot be made."""
+        made = []
+        for spec, settings in self.sessions:
+            try:
+                made.append((spec, _create(spec, settings)))
+            except PluginFault as fault:
+                failed(LeftOut(spec.name, str(fault), fault.remedy))
+        return made
 
 
 def fit(config: NodeConfig, plugins: Plugins) -> Fitted:
@@ -114,6 +120,10 @@ def _left_out(
     if faults and specs:
         return LeftOut(name, "; ".join(map(str, faults)), _where_to_mend(faults), "refused")
     for spec in specs:
+        platforms = getattr(spec, "platforms", None)
+        if platforms and sys.platform not in platforms:
+            words = f"it runs on {', '.join(sorted(platforms))}, and this is {sys.platform}"
+            return LeftOut(name, words, f"`berty plugin disable {name}`", "unusable")
         try:
             probe = supervised(CALL_TIME, f"the probe of {spec.name}", lambda spec=spec: _probe(spec, settings))  # type: ignore[misc]
         except PluginFault as fault:
@@ -155,15 +165,9 @@ def _not_installed(name: str, known: Collection[str], config: NodeConfig) -> tup
     return fault, LeftOut(name, reason, remedy, "missing")
 
 
-def _create(spec: Any, settings: Any, failed: Callable[[LeftOut], None]) -> Any:
-    """What a spec makes, or None."""
-    try:
-        made = supervised(None, f"making {spec.name}", lambda: spec.create(settings))  # it may look for the event loop
-        if made is None:
-            raise PluginFault(f"making {spec.name} gave nothing")
-    except PluginFault as fault:
-        left = LeftOut(spec.name, str(fault), f"update it, or leave it out: `berty plugin disable {spec.name}`")
-        logger.warning("%s is not used: %s; %s", left.name, left.reason, left.remedy)
-        failed(left)
-        return None
+def _create(spec: Any, settings: Any) -> Any:
+    """What a spec makes; PluginFault."""
+    made = supervised(None, f"making {spec.name}", lambda: spec.create(settings))  # it may look for the event loop
+    if made is None:
+        raise PluginFault(f"making {spec.name} gave nothing")
     return made

@@ -12,14 +12,13 @@ from typing import Any, Literal, TypeVar
 import attrs
 import pluggy
 
-from . import contracts
 from .contracts import hookspecs
+from .contracts.transport import API
 from .errors import UserError
 from .settings.faults import did_you_mean
 
 IMPORT_TIME = 10.0  # seconds for a module that should import neither a driver nor a library; a small board may take 1
 CALL_TIME = 5.0  # seconds for a hook, which registers, and for a probe, which has no side effects
-API: tuple[int, int] = getattr(contracts, "API", (1, 0))
 CORE = "berty-core"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 

@@ -19,7 +19,7 @@ from .specs import HOOKS, Kind, collect
 
 GROUP = "berty.plugins"
 DEFAULT_STORE = "sqlite"
-KNOWN = ("libp2p", "mdns", "sqlite")  # plugins of this project, for whoever names one that is not installed
+KNOWN = ("libp2p", "mdns", "sqlite", "udp")  # plugins of this project, for whoever names one that is not installed
 
 
 @attrs.frozen

@@ -34,7 +34,12 @@ CONFIGURED: dict[str, _Rule] = {
     "create": (callable, "a method"),
 }
 RULES: dict[Kind, dict[str, _Rule]] = {
-    "transport": {**CONFIGURED, "traits": (lambda value: isinstance(value, Traits), "a Traits object")},
+    "transport": {
+        **CONFIGURED,
+        "traits": (lambda value: isinstance(value, Traits), "a Traits object"),
+        "api": (lambda value: isinstance(value, tuple), "the version of the contract that it was made for"),
+        "platforms": (lambda value: isinstance(value, frozenset), "a frozenset of values of sys.platform"),
+    },
     "session profile": {
         **CONFIGURED,
         "first_bytes": (lambda value: isinstance(value, bytes) and value != b"", "at least one byte"),

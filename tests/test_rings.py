@@ -14,13 +14,14 @@ ROOT = Path(berty_core.__file__).parent
 
 # What each room may import of this package, besides itself. `testing` sees everything but the command line.
 LOWER = {"contracts", "protocol", "crypto", "codec", "errors", "ids"}
-SHELL = LOWER | {"fitting", "config", "plugins", "specs", "loading", "settings"}
+SHELL = LOWER | {"media", "fitting", "config", "plugins", "specs", "loading", "settings"}
 RINGS = {
     "errors": set(),
     "ids": {"errors"},
     "codec": {"errors", "ids"},
     "crypto": {"codec", "errors", "ids"},
     "protocol": {"codec", "crypto", "errors", "ids"},
+    "media": {"contracts", "errors"},
     "contracts": {"protocol", "crypto", "codec", "errors", "ids"},
     "settings": {"errors"},
     "loading": {"settings", "contracts", "errors"},

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import anyio
 import anyio.lowlevel
@@ -26,6 +27,8 @@ from ..contracts.transport import (
     EndpointFound,
     EndpointLost,
     Link,
+    LinkTransport,
+    Network,
     State,
     Transport,
     TransportSpec,
@@ -36,9 +39,11 @@ from ..errors import BertyError
 from ..ids import AccountId
 from ..protocol.rendezvous import advert_key, session_secret
 from ..protocol.session import MAGIC, NodeIdentity, ReplayGuard, Session
+from .device_settings import DeviceSettings
 from .first_byte import SortedLink
 from .peer_session import PeerSession, SessionHost
 from .replica import Points
+from .surroundings import Surroundings
 
 ROTATION = 900.0  # seconds for which node key, nonce, name and port stay the same
 DEBOUNCE = 0.05
@@ -60,6 +65,9 @@ class ConnectivityHost(SessionHost, Protocol):
 
     async def points(self) -> Points:
         """Where to meet."""
+
+    def settings(self, name: str) -> DeviceSettings:
+        """What a transport keeps in the home."""
 
     def profile_host(self, name: str, said: Callable[[State, tuple[str, ...]], None]) -> ProfileHost:
         """What a session profile may use of the node; `said` is told what it says of itself."""
@@ -86,10 +94,11 @@ class Recognised:
 
 @attrs.define(eq=False)
 class RunningTransport:
-    """One transport with what it said of itself last."""
+    """One transport with what it said of itself last; another one is made for each start."""
 
     spec: TransportSpec
-    transport: Transport
+    make: Callable[[], Transport]
+    transport: LinkTransport | None = None
     state: State = State.STARTING
     reasons: tuple[str, ...] = ()
     started: bool = False
@@ -117,13 +126,14 @@ class Connectivity:
     def __init__(
         self,
         host: ConnectivityHost,
-        transports: Sequence[tuple[TransportSpec, Transport]],
+        transports: Sequence[tuple[TransportSpec, Callable[[], Transport]]],
         profiles: Sequence[tuple[SessionSpec, SessionProfile]] = (),
     ) -> None:
         self._host = host
-        self.transports = [RunningTransport(spec, transport) for spec, transport in transports]
+        self.transports = [RunningTransport(spec, make) for spec, make in transports]
         self.profiles = [RunningProfile(spec, profile) for spec, profile in profiles]
         self.sessions: list[PeerSession] = []
+        self.surroundings = Surroundings()
         self.decisions: deque[str] = deque(maxlen=200)
         self._endpoints: OrderedDict[Endpoint, Beacon | None] = OrderedDict()
         self._dialling: set[Endpoint] = set()
@@ -165,19 +175,26 @@ class Connectivity:
 
     async def _run_transport(self, running: RunningTransport) -> None:
         running.shown = None
+        running.transport = transport = cast(LinkTransport, running.make())
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._start_transport, running)
+            await tasks.start(self._start_transport, running, transport)
             running.started = True
             self._changed.set()
-            async with running.transport.discover() as found:
-                async for event in found:
-                    self._found(event)
+            if running.spec.traits.discovers:
+                async with transport.discover() as found:
+                    async for event in found:
+                        self._found(event)
 
     async def _start_transport(
-        self, running: RunningTransport, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        self,
+        running: RunningTransport,
+        transport: Transport,
+        *,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        host = _TransportHost(self, running, logging.getLogger(f"berty.transport.{running.spec.name}"))
-        await running.transport.run(host, task_status=task_status)
+        await transport.run(
+            _TransportHost(self, running, self._host.settings(running.spec.name)), task_status=task_status
+        )
 
     async def _run_profile(self, running: RunningProfile) -> None:
         host = self._host.profile_host(running.spec.name, running.said)
@@ -226,7 +243,7 @@ class Connectivity:
             self._consider(endpoint)
 
     async def _show_on(self, running: RunningTransport, beacon: Beacon) -> None:
-        if not running.started or running.shown == beacon:
+        if not running.started or running.transport is None or running.shown == beacon:
             return
         running.shown = beacon
         try:
@@ -366,7 +383,7 @@ class Connectivity:
 
     async def _open_link(self, endpoint: Endpoint) -> Link | None:
         running = next((r for r in self.transports if r.spec.name == endpoint.transport), None)
-        if running is None or len(self.sessions) >= MAX_SESSIONS:
+        if running is None or running.transport is None or len(self.sessions) >= MAX_SESSIONS:
             return None
         self._decide(f"dialling {endpoint.address} over {endpoint.transport}")
         try:
@@ -477,11 +494,19 @@ def _point_keys(point: bytes) -> tuple[Secret, Secret]:
 class _TransportHost:
     """What one transport may use of the node."""
 
-    def __init__(self, connectivity: Connectivity, running: RunningTransport, transport_logger: logging.Logger) -> None:
-        self.logger = transport_logger
-        self.entropy: Callable[[int], bytes] = connectivity._host.entropy
+    def __init__(self, connectivity: Connectivity, running: RunningTransport, settings: DeviceSettings) -> None:
+        host = connectivity._host
+        self.logger = logging.getLogger(f"berty.transport.{running.spec.name}")
+        self.now: Callable[[], float] = time.time
+        self.monotonic: Callable[[], float] = host.monotonic
+        self.entropy: Callable[[int], bytes] = host.entropy
+        self.network_changes = connectivity.surroundings.changes
+        self.setting, self.put_setting = settings.get, settings.put
         self._connectivity = connectivity
         self._running = running
+
+    def network(self) -> Network:
+        return self._connectivity.surroundings.network
 
     def accept(self, link: Link) -> None:
         self._connectivity.accept(link)

@@ -28,6 +28,7 @@ from . import home as homes
 from .actions import Actions, checked_name
 from .arrivals import Arrival
 from .control import serve
+from .device_settings import DeviceSettings
 from .effects import Effect, EffectsMissed, GroupsChanged, MessageArrived, OwnEntryMet
 from .lock import home_lock
 from .records import Records
@@ -155,7 +156,7 @@ class Node:
 
                     for left in self.left_out:
                         logger.warning("plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
-                    transports = self.fitted.make_transports(self.left_out.append)
+                    transports = self.fitted.make_transports()
                     self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
@@ -262,6 +263,10 @@ class Node:
         """A session opened, met a group, or ended."""
         if self.connectivity is not None:
             self.connectivity.session_changed(session)
+
+    def settings(self, name: str) -> DeviceSettings:
+        """What a transport keeps in the home."""
+        return DeviceSettings(self.store, self.replica, f"transport {name}")
 
     def profile_host(self, name: str, said: Callable[[State, tuple[str, ...]], None]) -> ProfileHost:
         """What a session profile may use."""

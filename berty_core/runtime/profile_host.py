@@ -21,6 +21,7 @@ from ..protocol.group import PROFILES, LogKind
 from ..protocol.metadata import ContactState
 from ..protocol.rendezvous import contact_topic, period_start
 from ..protocol.shareable import ShareableContact
+from .device_settings import DeviceSettings
 from .effects import Effect, EffectsMissed, EntryAdded, GroupsChanged
 from .verification import INLINE, verify_blocks, verify_in_threads
 
@@ -45,7 +46,7 @@ class NodePort:
         self.entropy = node.entropy
         self.rotation = PROFILES[node.profile_name].rotation
         self._node = node
-        self._name = name
+        self._settings = DeviceSettings(node.store, node.replica, name)
         self._said = said
 
     def state(self, state: State, reasons: Sequence[str] = ()) -> None:
@@ -63,15 +64,11 @@ class NodePort:
 
     async def setting(self, name: str) -> Secret | None:
         """A value that this profile keeps in the home."""
-        return await self._node.store.read(lambda: self._node.replica.setting(self._setting_name(name)))
+        return await self._settings.get(name)
 
     async def put_setting(self, name: str, value: bytes) -> None:
         """Keep a value, sealed."""
-        await self._node.store.write(lambda: self._node.replica.put_setting(self._setting_name(name), value))
-
-    def _setting_name(self, name: str) -> str:
-        """Settings belong to the device: a copied home, which is a new one, begins without."""
-        return f"{self._name} {self._node.replica.account.device_id.hex()} {name}"
+        await self._settings.put(name, value)
 
     @contextmanager
     def changes(self) -> Iterator[Changes]:

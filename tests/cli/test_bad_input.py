@@ -293,7 +293,7 @@ def test_bad_configuration(ann: Home, settings: str, words: str) -> None:
     ("settings", "name", "words"),
     [
         ("[plugins.mdsn]", "mdsn", "there is no such plugin, did you mean mdns?"),
-        ("[plugins.bluetooth]", "bluetooth", "there is no such plugin; installed are libp2p, mdns, sqlite"),
+        ("[plugins.bluetooth]", "bluetooth", "there is no such plugin; installed are libp2p, mdns, sqlite, udp"),
         ("[plugins]\nmdns = 1", "mdns", "berty.toml:4: [plugins.mdns] this is a table"),
         ("[plugins.mdns]\nloopbak = true", "mdns", "loopbak: there is no such key, did you mean loopback?"),
         ("[plugins.mdns]\nport = 70000", "mdns", "berty.toml:4: [plugins.mdns] port: a number from 0"),

@@ -16,7 +16,7 @@ from .test_commands import has_shape
 FILE = """# Ann's device
 [node]
 keyring = false            # no desktop here
-disabled = ["libp2p"]
+disabled = ["libp2p", "udp"]
 
 [plugins.mdns]
 loopback = true

@@ -88,7 +88,7 @@ def break_file(home: Path) -> None:
 
 
 def break_table(home: Path) -> None:
-    (home / "berty.toml").write_text("[plugins.mdns]\nport = -1\n[node]\ndisabled = ['libp2p']\n")
+    (home / "berty.toml").write_text("[plugins.mdns]\nport = -1\n[node]\ndisabled = ['libp2p', 'udp']\n")
 
 
 def directory_as_file(home: Path) -> None:
@@ -97,7 +97,7 @@ def directory_as_file(home: Path) -> None:
 
 
 def disable_all(home: Path) -> None:
-    (home / "berty.toml").write_text("[node]\ndisabled = ['mdns', 'sqlite']\n")
+    (home / "berty.toml").write_text("[node]\ndisabled = ['mdns', 'sqlite', 'udp']\n")
 
 
 def absent_interface(home: Path) -> None:

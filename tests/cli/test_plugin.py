@@ -15,7 +15,9 @@ def states(home: Home) -> dict[str, str]:
 
 def test_list(ann: Home) -> None:
     """Each plugin has its version, what it brings and its state; the reason stands below, with what to do."""
-    (ann.path / "berty.toml").write_text("[node]\ndisabled = ['libp2p']\n[plugins.mdns]\nport = 'x'\n[plugins.radio]\n")
+    (ann.path / "berty.toml").write_text(
+        "[node]\ndisabled = ['libp2p', 'udp']\n[plugins.mdns]\nport = 'x'\n[plugins.radio]\n"
+    )
     assert states(ann) == {"libp2p": "disabled", "mdns": "refused", "sqlite": "used", "radio": "missing"}
     answer = ann.berty("plugin", "list")
     assert answer.code == 0

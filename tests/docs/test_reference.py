@@ -25,7 +25,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/R
 PYTHON = re.compile(r"^[ ]*```python\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
 HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, f"{hookspecs.PROJECT}_spec")}
 PUBLIC = {
-    "AccountId", "AmbiguousName", "BertyError", "ConfigError", "DeviceId", "EndOfStream", "GroupId", "LinkLost",
+    "AccountId", "AmbiguousName", "BertyError", "BudgetSpent", "ConfigError", "DeadlinePassed", "DeviceId",
+    "EndOfStream", "GroupId", "LinkLost", "MessageTooLarge",
     "LocalProtocolError", "MemberId", "Message", "Node", "NodeConfig", "RemoteProtocolError", "StoreCorrupt",
     "StoreError", "StoreFull", "StoreLocked", "StoreTooNew", "TransportError", "UserError", "create_home",
     "read_config",

@@ -18,7 +18,7 @@ class Config:
     speed: int = attrs.field(default=9600, metadata={"doc": "bits in a second"})
 
 class Spec:
-    name = NAME
+    name, api, platforms = NAME, (1, 0), frozenset() #
     traits = Traits(stream=True)
     config = Config
     tested_on = ("simulated: nothing",)

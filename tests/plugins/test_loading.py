@@ -12,7 +12,7 @@ import pytest
 from berty_core import loading
 from berty_core.config import NodeConfig
 from berty_core.fitting import Fitted, fit
-from berty_core.loading import LeftOut
+from berty_core.loading import LeftOut, PluginFault
 from berty_core.plugins import KNOWN, load_plugins
 from berty_core.settings.layers import read_text
 
@@ -68,7 +68,7 @@ def only_fault(directory: Path, code: str, *, requires: str = "", name: str = "b
         (SOUND + "\nAPI = (1, 1)", "version 1.1 of the plugin contract, and this core has 1.0"),
         (SOUND + "\nAPI = (0, 9)", "version 0.9 of the plugin contract, which this core (1.0) has left"),
         (SOUND + "\nAPI = 'new'", "its API is 'new'"),
-        (SOUND.replace("    name =", "    api = (2, 0)\n    name ="), "version 2.0 of the plugin contract"),
+        (SOUND.replace("(1, 0), frozenset()", "(2, 0), frozenset()"), "version 2.0 of the plugin contract"),
     ],
 )
 def test_what_is_wrong_with_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
@@ -87,8 +87,10 @@ def test_what_is_wrong_with_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (BRINGS + "transports(): return [7]", "its transport int has no `name`"),
         (BRINGS + "checks(): return [7]", "its check is 7, and a Check is needed"),
         (BRINGS + "stores(): return [type('S', (), {'name': 'x'})]", "its store x has no `open`"),
-        (SOUND.replace("name = NAME", "name = 'Bad Name'"), "`name` of its transport Bad Name is 'Bad Name'"),
-        (SOUND.replace("name = NAME", "name = 'sound'"), "the name sound of its transport is taken by"),
+        (SOUND.replace("frozenset() #", "frozenset(); name = 'Bad Name'"), "`name` of its transport Bad Name is 'Bad Name'"),
+        (SOUND.replace("frozenset() #", "frozenset(); name = 'sound'"), "the name sound of its transport is taken by"),
+        (SOUND.replace("api, platforms", "other, another"), "its transport bad has no `api`"),
+        (SOUND.replace("frozenset()", "()"), "`platforms` of its transport bad is of the type tuple"),
         (SOUND.replace("[Spec()]", "[Spec()] * 2"), "is taken by the plugin bad"),
         (SOUND.replace("    traits = Traits(stream=True)\n", ""), "its transport bad has no `traits`"),
         (SOUND.replace("Traits(stream=True)\n", "None\n"), "`traits` of its transport bad is None"),
@@ -183,17 +185,22 @@ def test_a_disabled_one_is_never_imported(tmp_path: Path) -> None:
 
 
 def test_making_a_transport_fails(tmp_path: Path) -> None:
-    """What raises when it is made is told of, and the others are made."""
+    """What raises when it is made says so in words, each time; the others are made anew for each start."""
     install(tmp_path, "bad", SOUND.replace("return object()", "raise OSError('busy')"))
     install(tmp_path, "none", SOUND.replace("return object()", "return None"))
     install(tmp_path, "sound", SOUND)
-    failed: list[LeftOut] = []
-    made = fitted(tmp_path).make_transports(failed.append)
-    assert [spec.name for spec, _ in made] == ["sound"]
-    assert [(left.name, left.reason) for left in failed] == [
-        ("bad", "making bad raised OSError: busy"),
-        ("none", "making none gave nothing"),
-    ]
+    makers = {spec.name: make for spec, make in fitted(tmp_path).make_transports()}
+    for name, words in (("bad", "making bad raised OSError: busy"), ("none", "making none gave nothing")):
+        for _ in range(2):
+            with pytest.raises(PluginFault, match=words):
+                makers[name]()
+    assert makers["sound"]() is not makers["sound"]()
+
+
+def test_another_platform(tmp_path: Path) -> None:
+    """A transport that names its platforms is not used on others."""
+    left = only_fault(tmp_path, SOUND.replace("frozenset()", "frozenset({'beos'})"))
+    assert (left.state, left.reason) == ("unusable", f"it runs on beos, and this is {sys.platform}")
 
 
 def with_file(text: str) -> NodeConfig:

@@ -120,7 +120,7 @@ def _topics(router: Gossip, peer: PeerId) -> set[str]:
 
 async def test_a_link_of_another_transport(tmp_path: Path) -> None:
     """Whoever speaks libp2p to the port of the local network's transport meets the same node."""
-    config = NodeConfig(keyring=False, plugins={"mdns": {"loopback": True}})
+    config = NodeConfig(keyring=False, disabled=("udp",), plugins={"mdns": {"loopback": True}})
     async with (
         Node.open(tmp_path / "Ann", name="Ann", config=config) as ann,
         Node.open(tmp_path / "Bob", name="Bob", config=OFF_LINE, network=False) as bob,
@@ -147,7 +147,7 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as taken:
         port = taken.extra(SocketAttribute.local_port)  # noqa: S610  no database is near
         settings = {"host": "127.0.0.1", "port": port}
-        config = NodeConfig(keyring=False, disabled=("mdns",), plugins={"libp2p": settings})
+        config = NodeConfig(keyring=False, disabled=("mdns", "udp"), plugins={"libp2p": settings})
         async with Node.open(tmp_path / "Ann", name="Ann", config=config) as ann:
 
             async def shown() -> dict[str, Any]:
@@ -224,7 +224,7 @@ async def test_topics_are_named_to_who_knows_them() -> None:
 )
 async def test_settings_that_cannot_work(settings: dict[str, object], words: str) -> None:
     """Each is refused with its key and what it should be."""
-    fitted = fit(NodeConfig(plugins={"libp2p": settings}), load_plugins(disabled=["mdns"]))
+    fitted = fit(NodeConfig(plugins={"libp2p": settings}), load_plugins(disabled=["mdns", "udp"]))
     assert fitted.sessions == ()
     (left,) = fitted.left_out
     assert (left.name, left.state) == ("libp2p", "refused")
@@ -234,7 +234,7 @@ async def test_settings_that_cannot_work(settings: dict[str, object], words: str
 async def test_the_plugin_is_found() -> None:
     """By its entry point; with the defaults it can run."""
     failed: list[LeftOut] = []
-    ((spec, profile),) = fit(NodeConfig(), load_plugins(disabled=["mdns"])).make_sessions(failed.append)
+    ((spec, profile),) = fit(NodeConfig(), load_plugins(disabled=["mdns", "udp"])).make_sessions(failed.append)
     assert failed == []
     assert spec.name == "libp2p"
     assert profile.peers() == profile.addresses() == ()

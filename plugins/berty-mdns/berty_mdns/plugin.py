@@ -20,8 +20,10 @@ class MdnsSpec:
     """How the LAN transport is found, judged and made."""
 
     name: str = NAME
+    api: tuple[int, int] = (1, 0)
     traits: Traits = TRAITS
     config: type = MdnsConfig
+    platforms: frozenset[str] = frozenset()
     tested_on: tuple[str, ...] = (
         "emulated: Linux, several processes on loopback",
         "emulated: Linux, three network namespaces on one bridge, IPv4 and IPv6 link-local",

@@ -22,7 +22,6 @@ TRAITS = Traits(
     bitrate=50_000_000,
     latency=0.005,
     energy=Energy.MEDIUM,
-    half_close=False,
     max_links=MAX_DIALED + MAX_ACCEPTED,
     beacon_bytes=1000,
     backends=frozenset({"asyncio"}),
