@@ -18,12 +18,19 @@ def test_list(ann: Home) -> None:
     (ann.path / "berty.toml").write_text(
         "[node]\ndisabled = ['libp2p', 'udp']\n[plugins.mdns]\nport = 'x'\n[plugins.radio]\n"
     )
-    assert states(ann) == {"libp2p": "disabled", "mdns": "refused", "sqlite": "used", "radio": "missing"}
+    wanted = {"libp2p": "disabled", "mdns": "refused", "sqlite": "used", "radio": "missing"}
+    assert wanted.items() <= states(ann).items()
     answer = ann.berty("plugin", "list")
     assert answer.code == 0
     lines = answer.out.splitlines()
     assert lines[0].split() == ["libp2p", "0.1.0", "disabled"]
-    assert lines[2].split() == ["sqlite", "0.1.0", "store", "sqlite", "used"]
+    assert next(line for line in lines if line.startswith("sqlite")).split() == [
+        "sqlite",
+        "0.1.0",
+        "store",
+        "sqlite",
+        "used",
+    ]
     assert "mdns: " in answer.err
     assert "[plugins.mdns] port: a whole number is needed, not 'x'\n  `berty config edit`" in answer.err
     assert "radio: there is no such plugin; installed are libp2p, mdns, sqlite" in answer.err
@@ -73,7 +80,7 @@ def test_off_and_on(ann: Home) -> None:
     assert ann.berty("plugin", "disable", "libp2p").code == 0
     file = (ann.path / "berty.toml").read_text()
     assert file == '# mine\n[node]\nkeyring = false # yes\ndisabled = ["mdns", "libp2p"]\n'
-    assert states(ann) == {"libp2p": "disabled", "mdns": "disabled", "sqlite": "used"}
+    assert {"libp2p": "disabled", "mdns": "disabled", "sqlite": "used"}.items() <= states(ann).items()
     assert ann.berty("plugin", "enable", "mdns").out == "mdns is enabled.\n"
     assert states(ann)["mdns"] == "used"
 
