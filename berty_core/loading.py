@@ -100,8 +100,19 @@ def in_order(points: Iterable[EntryPoint]) -> list[EntryPoint]:
 
 def distribution(point: EntryPoint) -> str:
     """The name of the distribution that an entry point comes from, if that is known."""
-    name = point.dist.metadata["Name"] if point.dist is not None else ""
-    return re.sub(r"[-_.]+", "-", name or "").lower()
+    return re.sub(r"[-_.]+", "-", _said_of(point, "name")).lower()
+
+
+def distribution_version(point: EntryPoint) -> str:
+    """The version of that distribution, if that is known."""
+    return _said_of(point, "version")
+
+
+def _said_of(point: EntryPoint, what: str) -> str:
+    try:
+        return str(getattr(point.dist, what, None) or "")
+    except Exception:  # whatever a damaged file of metadata makes of the library
+        return ""
 
 
 def load(point: EntryPoint, hooks: pluggy.PluginManager, patience: float = IMPORT_TIME) -> None:
@@ -109,7 +120,7 @@ def load(point: EntryPoint, hooks: pluggy.PluginManager, patience: float = IMPOR
     _check_name(point, hooks)
     remedy = f"`pip install --upgrade {distribution(point) or point.name}`, or `berty plugin disable {point.name}`"
     try:
-        stated = _check_requirement(point)
+        stated = supervised(None, "reading its metadata", lambda: _check_requirement(point))
         module = supervised(patience, "importing it", point.load)
         _check_declared(module, check_core=not stated)
         _register(module, point.name, hooks)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from .errors import UserError
 from .loading import IMPORT_TIME, LeftOut, PluginFault, distribution, in_order, load
 from .specs import HOOKS, Kind, collect
 
+logger = logging.getLogger("berty.plugins")
 GROUP = "berty.plugins"
 DEFAULT_STORE = "sqlite"
 KNOWN = ("libp2p", "mdns", "sqlite", "udp")  # plugins of this project, for whoever names one that is not installed
@@ -105,7 +107,31 @@ def _check_taken(name: str, brought: Mapping[Kind, tuple[Any, ...]], before: Bro
 
 def installed(found: Iterable[EntryPoint] | None = None) -> list[EntryPoint]:
     """The entry points of all plugins, in order of name; nothing is imported."""
-    return in_order(found if found is not None else entry_points(group=GROUP))
+    return in_order(_entry_points() if found is None else found)
+
+
+def _entry_points() -> Iterable[EntryPoint]:
+    """All of the group; a distribution whose list is damaged costs its own plugins only."""
+    try:
+        return entry_points(group=GROUP)
+    except Exception:
+        by_name = {_name_of(made): made for made in reversed(list(distributions()))}
+        return [point for made in by_name.values() for point in _points_of(made)]
+
+
+def _name_of(made: Distribution) -> str:
+    try:
+        return made.name
+    except Exception:
+        return ""
+
+
+def _points_of(made: Distribution) -> Iterable[EntryPoint]:
+    try:
+        return made.entry_points.select(group=GROUP)
+    except Exception:
+        logger.warning("the plugins of %s are not used: its list of entry points is damaged", _name_of(made))
+        return ()
 
 
 def load_plugins(

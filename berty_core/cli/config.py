@@ -335,7 +335,7 @@ def _edited(settings: Settings, copy: Path, before: bytes) -> bytes:
 
 
 def _run_editor(file: Path) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if os.name == "nt" else "vi")
     try:
         done = subprocess.run([*shlex.split(editor), str(file)], check=False)  # noqa: S603  the user's own choice
     except (OSError, ValueError) as error:

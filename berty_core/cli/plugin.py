@@ -83,13 +83,15 @@ def _views(found: Survey) -> list[Json]:
 
 
 def _view(found: Survey, point: EntryPoint) -> Json:
+    from ..loading import distribution, distribution_version  # noqa: PLC0415  slow
+
     left = _left_out(found, point)
     is_disabled = point.name in found.config.disabled
     is_loaded = left is None or left.state != "broken"
     return {
         "name": point.name,
-        "distribution": point.dist.metadata["Name"] if point.dist else "",
-        "version": point.dist.version if point.dist else "",
+        "distribution": distribution(point),
+        "version": distribution_version(point),
         "brings": _brings(found, point.name) if is_loaded else {},
         "hooks": _hooks(found, point.name) if is_loaded else [],
         "state": "disabled" if is_disabled else left.state if left else "used",

@@ -87,8 +87,8 @@ def test_what_is_wrong_with_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (BRINGS + "transports(): return [7]", "its transport int has no `name`"),
         (BRINGS + "checks(): return [7]", "its check is 7, and a Check is needed"),
         (BRINGS + "stores(): return [type('S', (), {'name': 'x'})]", "its store x has no `open`"),
-        (SOUND.replace("frozenset() #", "frozenset(); name = 'Bad Name'"), "`name` of its transport Bad Name is 'Bad Name'"),
-        (SOUND.replace("frozenset() #", "frozenset(); name = 'sound'"), "the name sound of its transport is taken by"),
+        (SOUND.replace("frozenset() #", "frozenset(); name = 'Bad Name'"), "is 'Bad Name'"),
+        (SOUND.replace("frozenset() #", "frozenset(); name = 'sound'"), "is taken by the plugin sound"),
         (SOUND.replace("api, platforms", "other, another"), "its transport bad has no `api`"),
         (SOUND.replace("frozenset()", "()"), "`platforms` of its transport bad is of the type tuple"),
         (SOUND.replace("[Spec()]", "[Spec()] * 2"), "is taken by the plugin bad"),
@@ -173,6 +173,18 @@ def test_two_of_one_name(tmp_path: Path) -> None:
 def test_a_name_that_is_none(tmp_path: Path) -> None:
     """A plugin's name is that of a table and of a variable."""
     assert "is no name of a plugin" in only_fault(tmp_path, SOUND, name="Ra.dio").reason
+
+
+def test_damaged_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One damaged file in the environment costs the plugins of its own distribution, and no other."""
+    for name in ("sound", "damaged", "listless"):
+        install(tmp_path, name, SOUND)
+    (tmp_path / "made_berty_damaged-1.2.dist-info" / "METADATA").write_bytes(b"Name: \xff\nRequires-Dist: \xfe")
+    (tmp_path / "made_berty_listless-1.2.dist-info" / "entry_points.txt").write_text("[berty.plugins]\nno sign\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = load_plugins().names()
+    assert {"sound", "mdns", "sqlite"} <= set(names)
+    assert "listless" not in names
 
 
 def test_a_disabled_one_is_never_imported(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from berty_core.config import EXIT_CONFIG, NodeConfig, examine, read_config
 from berty_core.errors import ConfigError
-from berty_core.settings.layers import MAX_FILE, read_file, read_options, read_text, variable
+from berty_core.settings.layers import MAX_FILE, read_environment, read_file, read_options, read_text, variable
 
 NAMES = st.from_regex("[a-z][a-z0-9_]{0,8}[a-z0-9]", fullmatch=True).filter(lambda name: "__" not in name)
 
@@ -146,6 +146,19 @@ def _with_table(text: str, variables: dict[str, str]) -> object:
     from berty_core.config import examine_text
 
     return examine_text(Path("/none"), text.encode(), (), variables).layers
+
+
+def test_plugins_whose_names_begin_alike() -> None:
+    """The longer name of a plugin counts; a plugin that nobody knows has one word."""
+    plugins = ["radio", "radio-bus"]
+    paths = {
+        "BERTY_PLUGINS_RADIO_BUS_SPEED": ("plugins", "radio-bus", "speed"),
+        "BERTY_PLUGINS_RADIO_SPEED": ("plugins", "radio", "speed"),
+        "BERTY_PLUGINS_RADIO_BUS": ("plugins", "radio", "bus"),
+        "BERTY_PLUGINS_OTHER_LONG_KEY": ("plugins", "other", "long_key"),
+    }
+    for name, path in paths.items():
+        assert read_environment({name: "1"}, plugins, []).value(path) == 1
 
 
 @pytest.mark.parametrize(
