@@ -69,8 +69,7 @@ async def carry(near: Link, far: Link, data: bytes, patience: float) -> bytes:
     """Send over a stream and receive as many bytes at the same time."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(near.send, data)
-        heard = await take(far, len(data), patience)
-    return heard
+        return await take(far, len(data), patience)
 
 
 async def hear(link: Link, wanted: bytes, patience: float) -> None:
