@@ -16,7 +16,7 @@ def states(home: Home) -> dict[str, str]:
 def test_list(ann: Home) -> None:
     """Each plugin has its version, what it brings and its state; the reason stands below, with what to do."""
     (ann.path / "berty.toml").write_text(
-        "[node]\ndisabled = ['libp2p', 'udp']\n[plugins.mdns]\nport = 'x'\n[plugins.radio]\n"
+        "[node]\ndisabled = ['libp2p', 'udp', 'unix']\n[plugins.mdns]\nport = 'x'\n[plugins.radio]\n"
     )
     wanted = {"libp2p": "disabled", "mdns": "refused", "sqlite": "used", "radio": "missing"}
     assert wanted.items() <= states(ann).items()
