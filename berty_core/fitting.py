@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
@@ -23,7 +23,6 @@ from .settings.structure import structure
 from .specs import Kind
 
 CONFIGURED: tuple[Kind, ...] = ("transport", "session profile")
-T = TypeVar("T")
 
 
 @attrs.frozen

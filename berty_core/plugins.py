@@ -21,7 +21,13 @@ from .specs import HOOKS, Kind, collect
 logger = logging.getLogger("berty.plugins")
 GROUP = "berty.plugins"
 DEFAULT_STORE = "sqlite"
-KNOWN = ("libp2p", "mdns", "sqlite", "udp", "unix")  # plugins of this project, for whoever names one that is not installed
+KNOWN = (
+    "libp2p",
+    "mdns",
+    "sqlite",
+    "udp",
+    "unix",
+)  # plugins of this project, for whoever names one that is not installed
 
 
 @attrs.frozen

@@ -155,7 +155,8 @@ class Node:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
 
                     for left in self.left_out:
-                        logger.warning("plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
+                        level = logging.INFO if left.state == "unusable" else logging.WARNING
+                        logger.log(level, "plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
                     transports = self.fitted.make_transports()
                     self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
                     await tasks.start(self.connectivity.run)
