@@ -116,8 +116,11 @@ class CoreChecks:
             why = "other users of this machine may read your messages"
             return [problem(f"the key file {file} is open to others", why, f"chmod 600 {shlex.quote(str(file))}")]
         homes.find_key(self._home, None)
-        why = "who can read your files, or finds the disk, can read your messages; a new home can have a passphrase"
-        return [warning(f"the key of this home lies in a file in it ({file})", why, "berty init --help")]
+        why = (
+            "who can read your files, or finds the disk, can read your messages; "
+            "an account can be moved into a home that has a passphrase"
+        )
+        return [warning(f"the key of this home lies in a file in it ({file})", why, "berty account export account.tar")]
 
     def _keyring(self) -> Found:
         try:
