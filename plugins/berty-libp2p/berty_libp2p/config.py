@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 from typing import Any
 
@@ -9,6 +10,13 @@ import attrs
 
 MAX_PEERS = 64
 MAX_HOURS = 24 * 3650
+QUIC_IS_MISSING = "QUIC needs pip install 'berty-libp2p[quic]'"
+QUIC_IS_OFF = "QUIC is off: set quic = true in [plugins.libp2p]"
+
+
+def has_quic() -> bool:
+    """Tell whether the extra is installed, without loading it."""
+    return importlib.util.find_spec("aioquic") is not None
 
 
 def _host(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -42,6 +50,7 @@ class Libp2pConfig:
     port: int = attrs.field(
         default=0, validator=_number(0xFFFF), metadata={"doc": "TCP port; 0: a fresh one each time"}
     )
+    quic: bool = attrs.field(default=True, metadata={"doc": "speak QUIC too, where the extra `quic` is installed"})
     peers: tuple[str, ...] = attrs.field(
         default=(), validator=_peers, metadata={"doc": "addresses that are dialled as long as the node runs"}
     )

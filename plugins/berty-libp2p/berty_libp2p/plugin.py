@@ -26,7 +26,7 @@ class Libp2pSpec:
     first_bytes: bytes = b"\x13"  # the length of multistream's first line
     tested_on: tuple[str, ...] = (
         "emulated: Linux, processes on loopback",
-        "independent software: go-libp2p 0.48, go-libp2p-pubsub 0.15, boxo 0.39, Kubo 0.41 on loopback",
+        "independent software: go-libp2p 0.48, go-libp2p-pubsub 0.15, boxo 0.39, Kubo 0.41 on loopback, TCP and QUIC",
     )
 
     def probe(self, config: object) -> Probe:
@@ -69,7 +69,7 @@ def _port(host: CheckHost) -> Sequence[Finding]:
         return (Finding(level=Level.OK, what="a free port is taken at each start"),)
     if host.node_runs:
         return (Finding(level=Level.OK, what=f"port {settings.port} is the running node's to have"),)
-    reason = taken(settings.host, settings.port)
+    reason = taken(settings.host, settings.port, udp=settings.quic)
     if not reason:
         return (Finding(level=Level.OK, what=f"port {settings.port} is free"),)
     why = "Berty apps cannot dial this node"
@@ -77,11 +77,14 @@ def _port(host: CheckHost) -> Sequence[Finding]:
     return (Finding(level=Level.PROBLEM, what=what, why=why, command="berty config unset plugins.libp2p.port"),)
 
 
-def taken(host: str, port: int) -> str:
-    """Why nobody can listen there, or nothing."""
+def taken(host: str, port: int, *, udp: bool) -> str:
+    """Why nobody can listen there, by TCP and if wanted by UDP, or nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if udp:
+                probe.bind((host, port))
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -44,3 +44,10 @@ def test_a_port_that_is_taken() -> None:
         assert f"port {taken} cannot be had: Address already in use" in finding.what
         assert finding.command == "berty config unset plugins.libp2p.port"
         assert look(taken, node_runs=True).level is Level.OK
+
+
+def test_a_port_of_quic_that_is_taken() -> None:
+    """It is needed on both protocols."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        assert "cannot be had: Address already in use" in look(int(other.getsockname()[1])).what
