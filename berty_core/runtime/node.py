@@ -153,11 +153,12 @@ class Node:
             try:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+                    from .on_bus import on_buses  # noqa: PLC0415
 
                     for left in self.left_out:
                         level = logging.INFO if left.state == "unusable" else logging.WARNING
                         logger.log(level, "plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
-                    transports = self.fitted.make_transports()
+                    transports = on_buses(self, self.fitted.make_transports())
                     self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
@@ -285,6 +286,8 @@ class Node:
     def _deliver(self, outcome: Outcome) -> None:
         for outgoing in outcome.outgoing:
             outgoing.peer.partner.deliver(outgoing.frame, outgoing.more)
+        for bus, datagrams in outcome.said:
+            bus.ready(datagrams)
         for peer, reason in outcome.offenders:
             peer.partner.drop(f"it sent an entry that breaks the rules: {reason}")
         for effect in outcome.effects:
