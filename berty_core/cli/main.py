@@ -32,6 +32,9 @@ COMMANDS = {
     "sync": "node:sync",
     "status": "node:status",
     "stop": "node:stop",
+    "config": "config:config",
+    "plugin": "plugin:plugin",
+    "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

@@ -18,6 +18,7 @@ from ..codec.cid import Cid
 from ..config import NodeConfig, read_config
 from ..crypto.keys import PrivateKey
 from ..errors import StoreLocked, UserError
+from ..fitting import fit
 from ..ids import AccountId, DeviceId, GroupId
 from ..plugins import Plugins, load_plugins
 from ..protocol.group import PROFILES, Group, GroupKind
@@ -92,6 +93,8 @@ class Node:
         self.plugins = plugins
         self.replica = replica
         self.config = config
+        self.fitted = fit(config, plugins).checked()
+        self.left_out = list(self.fitted.left_out)
         self.key_source = key_source
         self.entropy: Callable[[int], bytes] = os.urandom
         self.monotonic: Callable[[], float] = time.monotonic
@@ -152,8 +155,11 @@ class Node:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
                     from .on_bus import on_buses  # noqa: PLC0415
 
-                    transports = on_buses(self, self.config.make_transports(self.plugins))
-                    self.connectivity = Connectivity(self, transports, self.config.make_sessions(self.plugins))
+                    for left in self.left_out:
+                        level = logging.INFO if left.state == "unusable" else logging.WARNING
+                        logger.log(level, "plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
+                    transports = on_buses(self, self.fitted.make_transports())
+                    self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
                     yield

@@ -25,7 +25,9 @@ from berty_libp2p.profile import Libp2pProfile
 
 from berty_core.config import NodeConfig
 from berty_core.crypto.keys import PrivateKey
-from berty_core.errors import ConfigError, LocalProtocolError, UserError
+from berty_core.errors import LocalProtocolError, UserError
+from berty_core.fitting import fit
+from berty_core.loading import LeftOut
 from berty_core.plugins import load_plugins
 from berty_core.runtime.node import Node
 from berty_core.runtime.profile_host import NodePort
@@ -290,14 +292,18 @@ async def test_topics_are_named_to_who_knows_them() -> None:
 )
 async def test_settings_that_cannot_work(settings: dict[str, object], words: str) -> None:
     """Each is refused with its key and what it should be."""
-    plugins = load_plugins(disabled=["mdns", "udp"])
-    with pytest.raises(ConfigError, match=words):
-        NodeConfig(plugins={"libp2p": settings}).make_sessions(plugins)
+    fitted = fit(NodeConfig(plugins={"libp2p": settings}), load_plugins(disabled=["mdns", "udp", "unix"]))
+    assert fitted.sessions == ()
+    (left,) = fitted.left_out
+    assert (left.name, left.state) == ("libp2p", "refused")
+    assert words in left.reason
 
 
 async def test_the_plugin_is_found() -> None:
     """By its entry point; with the defaults it can run."""
-    ((spec, profile),) = NodeConfig().make_sessions(load_plugins(disabled=["mdns", "udp"]))
+    failed: list[LeftOut] = []
+    ((spec, profile),) = fit(NodeConfig(), load_plugins(disabled=["mdns", "udp", "unix"])).make_sessions(failed.append)
+    assert failed == []
     assert spec.name == "libp2p"
     assert profile.peers() == profile.addresses() == ()
     with pytest.raises(LocalProtocolError, match="Libp2pConfig"):
