@@ -10,6 +10,7 @@ import click
 from ..errors import UserError
 from .completion import complete_plugin
 from .config import say_restart
+from .new_plugin import new
 from .output import hint, json_option, print_json, print_list, table
 from .settings import Settings
 from .text import safe
@@ -39,7 +40,11 @@ def plugin() -> None:
     Examples:
       berty plugin list
       berty plugin disable libp2p
+      berty plugin new my-radio
     """
+
+
+plugin.add_command(new)
 
 
 @plugin.command(name="list")
