@@ -11,7 +11,7 @@ LONGEST = 80  # bytes; with a name behind it the path fits into a socket's addre
 class UnixConfig:
     """What a person may set: devices that are to hear each other need the same directory. ValueError."""
 
-    directory: str = attrs.field(default="")
+    directory: str = attrs.field(default="", metadata={"doc": "where the sockets are; empty: it does not run"})
 
     @directory.validator
     def _check(self, _: object, value: str) -> None:
