@@ -74,6 +74,7 @@ class ReliableStream:
         self._ask_at: float | None = now if initiator else None
         self._asked: list[float] = []  # when the question that is not answered yet was sent
         self._persistence = 0.0
+        self._is_suspicious = False
         self._suspected_at = now - SUSPICION
         self._quiet_since: float | None = now if initiator else None  # since when an answer is awaited
 
@@ -88,6 +89,11 @@ class ReliableStream:
     def is_readable(self) -> bool:
         """Whether `read` has bytes."""
         return self._receiving.is_readable
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing should be received before something is read: never, the window sees to that."""
+        return False
 
     @property
     def has_ended(self) -> bool:
@@ -157,6 +163,7 @@ class ReliableStream:
         if self.phase is Phase.LISTENING:
             self._answer_open(message)
         elif self.phase is Phase.OPEN and message.sender != self._peer and now >= self._suspected_at + SUSPICION:
+            self._is_suspicious = True
             self._suspected_at = now  # the other end may have begun again: it will not answer to its old name
             self._ask_at = now
             self._quiet_since = self._quiet_since if self._quiet_since is not None else now
@@ -218,6 +225,7 @@ class ReliableStream:
             self.sending.round_trip.settle()
         self._asked.clear()
         self._quiet_since = self._ask_at = None
+        self._is_suspicious = False
 
     # -- datagrams out -------------------------------------------------------------------------
 
@@ -293,17 +301,23 @@ class ReliableStream:
         if self.phase is Phase.OPEN:
             times += [self.sending.timeout(self._size - DATA_HEADER), self._receiving.ack_is_due_at]
         if self._quiet_since is not None:
-            times.append(self._quiet_since + self.sending.round_trip.give_up)
+            times.append(self._quiet_since + self._patience)
         return min((time for time in times if time is not None), default=None)
 
     def wake(self, now: float) -> None:
         """Do what time demands; the stream is lost when the other end was silent for too long."""
         if self.phase is Phase.LOST:
             return
-        if self._quiet_since is not None and now >= self._quiet_since + self.sending.round_trip.give_up:
+        if self._quiet_since is not None and now >= self._quiet_since + self._patience:
             self._lose(f"the other end did not answer for {now - self._quiet_since:.0f} s")
         elif self.phase is Phase.OPEN:
             self.sending.wake(now)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds of silence that are borne: fewer when somebody else seems to be there."""
+        give_up = self.sending.round_trip.give_up
+        return give_up / 5 if self._is_suspicious else give_up
 
     def _lose(self, reason: str) -> None:
         if self.phase is not Phase.LOST:

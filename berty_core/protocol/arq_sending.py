@@ -14,7 +14,6 @@ import attrs
 from .arq_tuning import Tuning
 from .arq_wire import Ack, near
 
-
 LONGEST = 60.0  # seconds to wait for an answer, however slow they were so far
 
 

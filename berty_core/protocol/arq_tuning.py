@@ -9,6 +9,7 @@ import attrs
 
 BUFFERED = 256 * 1024  # bytes that a receiver holds at most for datagrams of full size, or four of those
 MAX_WINDOW = 255  # datagrams; one byte says it
+SMALL_BURST = 14600  # bytes that may always be under way (RFC 6928), if they take less than half a second
 BURST = 6.0  # seconds for which one end of a half-duplex medium may talk before it listens
 
 
@@ -43,7 +44,7 @@ class Tuning:
         """Choose for a medium with these traits (bytes, bit/s, seconds)."""
         airtime = 8 * mtu / bitrate
         most = max(2, min(16, int(BURST / airtime))) if half_duplex else MAX_WINDOW
-        burst = min(most, 4 if half_duplex else 10)
+        burst = min(most, 4) if half_duplex else max(4, min(128, int(min(SMALL_BURST, bitrate / 16)) // mtu))
         delay = 1.2 * airtime + 0.01 if half_duplex else max(0.01, min(0.2, airtime / 2))
         first = max(0.3, 1.5 * (2 * latency + (burst + 1 if half_duplex else 2) * airtime + delay))
         return cls(

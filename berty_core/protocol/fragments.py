@@ -38,7 +38,12 @@ class Fragments:
 
     @property
     def is_readable(self) -> bool:
-        """Whether `read` has bytes; nothing more should be received before they are read."""
+        """Whether `read` has bytes."""
+        return bool(self._in)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing should be received before something is read."""
         return bool(self._in)
 
     def push(self, data: bytes, now: float) -> int:

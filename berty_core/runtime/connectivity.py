@@ -35,10 +35,11 @@ from ..contracts.transport import (
 )
 from ..crypto.kdf import hmac_sha256
 from ..crypto.keys import Secret, x25519_pair
-from ..errors import BertyError
+from ..errors import BertyError, LocalProtocolError
 from ..ids import AccountId
 from ..protocol.rendezvous import advert_key, session_secret
 from ..protocol.session import MAGIC, NodeIdentity, ReplayGuard, Session
+from .datagram_stream import as_stream
 from .device_settings import DeviceSettings
 from .first_byte import SortedLink
 from .peer_session import PeerSession, SessionHost
@@ -387,7 +388,7 @@ class Connectivity:
             return None
         self._decide(f"dialling {endpoint.address} over {endpoint.transport}")
         try:
-            return await running.transport.dial(endpoint)
+            link = await running.transport.dial(endpoint)
         except (BertyError, OSError) as error:
             if endpoint in self._endpoints:
                 self._failures[endpoint] = self._failures.get(endpoint, 0) + 1
@@ -395,6 +396,12 @@ class Connectivity:
             if self._tasks is not None:
                 self._tasks.start_soon(self._consider_again, endpoint)
             return None
+        return self._as_stream(link)
+
+    def _as_stream(self, link: Link) -> Link:
+        if self._tasks is None:
+            raise LocalProtocolError("links come and go while the connectivity runs")
+        return as_stream(link, self._host, self._tasks)
 
     async def _consider_again(self, endpoint: Endpoint) -> None:
         await anyio.lowlevel.checkpoint()
@@ -415,7 +422,8 @@ class Connectivity:
                 self._tasks.start_soon(link.aclose)
             return
         host = self._host
-        if self.profiles and link.traits.stream:
+        link = self._as_stream(link)
+        if self.profiles:
             link = SortedLink(link, self._profile_for)
         machine = Session.accept(
             self._shown[-1].identity,
