@@ -37,7 +37,7 @@ class LoRa:
     @property
     def symbol_time(self) -> float:
         """Seconds for each symbol."""
-        return 2**self.spreading_factor / self.bandwidth
+        return float(1 << self.spreading_factor) / self.bandwidth
 
     def airtime(self, size: int) -> float:
         """Seconds that a datagram of `size` bytes takes on the air."""

@@ -77,9 +77,9 @@ class _Class(Generic[Item]):
 
     def drop_late(self, now: float) -> list[_Waiting[Item]]:
         """Take out what has passed its deadline."""
-        late = [one for queue in self.sources.values() for one in queue if one.deadline < now]
+        late = [one for queue in self.sources.values() for one in queue if one.deadline <= now]
         if late:
-            kept = {source: [one for one in queue if one.deadline >= now] for source, queue in self.sources.items()}
+            kept = {source: [one for one in queue if one.deadline > now] for source, queue in self.sources.items()}
             self.sources = OrderedDict((source, deque(queue)) for source, queue in kept.items() if queue)
         return late
 
@@ -144,7 +144,7 @@ class PacedQueue(Generic[Item]):
         while (chosen := self._next()) is not None:
             waiting = chosen.head()
             allowed = self._allowed_at(waiting.size, now)
-            if allowed > waiting.deadline or allowed == float("inf"):
+            if allowed >= waiting.deadline:
                 chosen.pop()
                 self._drop(waiting, Reason.NEVER)
                 continue
