@@ -56,7 +56,7 @@ class Tuning:
             most_burst=most,
             reordering=1 if ordered else 3,
             ack_delay=delay,
-            ack_every=most if half_duplex else 2,
+            ack_every=most if half_duplex else 2 if bitrate >= 1e6 else 4,
             takes_turns=half_duplex,
             linger=min(0.2, airtime / 4) if airtime > 0.005 else 0.0,
             first_timeout=first,

@@ -27,7 +27,7 @@ from ..protocol.group import Group, LogKind, contact_group
 from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
 from ..protocol.offers import MAX_FRAME as MAX_CONTROL_FRAME
 from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn
-from ..protocol.session import Opened, Session, SessionEvent, StreamData, StreamEnded, StreamStarted
+from ..protocol.session import Opened, Pace, Session, SessionEvent, StreamData, StreamEnded, StreamStarted
 from ..protocol.shareable import MAX_FRAME as MAX_REQUEST_FRAME
 from ..protocol.shareable import ShareableContact
 from ..protocol.sync import MAX_FRAME as MAX_SYNC_FRAME
@@ -135,6 +135,8 @@ class PeerSession:
         self.opened_at = 0.0  # by the host's monotonic clock
         self._useless_since: float | None = None
         self.bytes_sent = self.bytes_received = 0
+        self._pace = Pace.of_link(link.traits.bitrate, link.traits.latency)
+        session.suit(self._pace)
         self._host = host
         self._wanted = wanted
         self._contact = wanted
@@ -237,7 +239,7 @@ class PeerSession:
         received = self.bytes_received
         self.session.ping()
         self._flush()
-        await anyio.sleep(PROBE_TIMEOUT)
+        await anyio.sleep(PROBE_TIMEOUT + self._pace.extra)
         if self.bytes_received == received:
             self.close("the peer gave no sign of life after the network changed")
 
