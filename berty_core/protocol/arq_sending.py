@@ -14,6 +14,7 @@ import attrs
 from .arq_tuning import Tuning
 from .arq_wire import Ack, near
 
+PROBES = 2  # datagrams that are repeated after a time-out
 LONGEST = 60.0  # seconds to wait for an answer, however slow they were so far
 
 
@@ -54,6 +55,11 @@ class RoundTrip:
     def give_up(self) -> float:
         """Seconds of silence after which nobody is there any more: a dozen questions at the least."""
         return max(self._tuning.give_up, 16 * self._base)
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether nothing came since the last time-out."""
+        return self._doubled > 1
 
     @property
     def patience(self) -> float:
@@ -226,13 +232,14 @@ class Sending:
         return min(times, default=None)
 
     def wake(self, now: float) -> None:
-        """Find out what is late; all that is under way counts as lost if nothing came for too long."""
+        """Find out what is late. Where nothing came for too long, repeat a little: the answer will tell the rest."""
         self._find_losses(now)
         if self._due is None or not self._flying or now < self._due:
             return
-        for flying in list(self._under_way.values()):
+        for flying in list(self._under_way.values())[:PROBES]:
             self._lose(flying)
-        self.burst.restart(self._transmissions)
+        if self.round_trip.is_backing_off:
+            self.burst.restart(self._transmissions)
         self.round_trip.back_off()
         self._due = now + self.round_trip.timeout
 
@@ -257,7 +264,7 @@ class Sending:
         return True
 
     def _progress(self, came: list[Flying], now: float) -> None:
-        newest = max(came, key=lambda flying: flying.first)
+        newest = max(came, key=lambda flying: flying.last)
         if not newest.was_repeated and newest.number not in self._lost:
             self.round_trip.sample(now - newest.sent_at)
         for flying in came:
