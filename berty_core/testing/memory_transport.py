@@ -116,7 +116,7 @@ class MemoryLink:
     """One end of a link."""
 
     def __init__(
-        self, remote: Endpoint, outgoing: Direction, incoming: Direction, traits: Traits, *, initiator: bool
+        self, remote: Endpoint, outgoing: Direction, incoming: Direction, traits: Traits = TRAITS, *, initiator: bool
     ) -> None:
         self.traits = traits
         self.remote = remote

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from berty_core.contracts.transport import Endpoint, Link, Transport
+from berty_core.testing.memory_datagrams import MemoryDatagrams
 from berty_core.testing.memory_pipe import Pipe
 from berty_core.testing.memory_transport import (
     TRAITS,
@@ -62,3 +63,21 @@ class TestMemoryLinks(LinkSuite):
             MemoryLink(Endpoint("memory", "1"), there, back, initiator=True),
             MemoryLink(Endpoint("memory", "2"), back, there, initiator=False),
         )
+
+
+class TestMemoryDatagrams(TestMemory):
+    """Datagrams in memory that all arrive."""
+
+    spec = MemorySpec(MemoryDatagrams())
+
+    def __init__(self) -> None:
+        self.network = MemoryDatagrams()
+
+
+class TestPoorMemoryDatagrams(TestMemory):
+    """Datagrams in memory that are lost and reordered."""
+
+    spec = MemorySpec(MemoryDatagrams("poor"))
+
+    def __init__(self) -> None:
+        self.network = MemoryDatagrams("poor", loss=0.1, reorder=0.1)
