@@ -180,6 +180,30 @@ def test_a_peer_that_breaks_all_rules_gains_nothing(messages: list[Message], ini
         end.take(float(step))
 
 
+def test_a_flood_is_bounded_by_the_window() -> None:
+    """Neither with a hole before it nor in order is more held than was allowed."""
+    for first in (1, 0):
+        one, other = opened()
+        for number in range(first, 2000):
+            other.receive(encode(Data(other._name, number, bytes(200))), 1.0)
+        held = len(other._receiving._early) + len(other._receiving._ready)
+        assert 250 <= held <= 255
+        assert one.phase is Phase.OPEN
+
+
+def test_an_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
+    """It does not count as news of the other end either."""
+    one, other = opened()
+    one.push(b"hello", 0.0)
+    assert one.take(0.0) is not None
+    for ack in (Ack(2, 255), Ack(0, 255, b"\x01"), Ack(0xFFFF, 255, b"\x08")):
+        one.receive(encode(Acknowledgement(one._name, ack)), 0.1)
+        assert one.sending.is_waiting
+    one.receive(encode(Acknowledgement(one._name, Ack(1, 255))), 0.1)
+    assert not one.sending.is_waiting
+    assert other.phase is Phase.OPEN
+
+
 def test_a_datagram_costs_six_bytes() -> None:
     """The header of data is six bytes, of data with an acknowledgement nine, at any mtu."""
     assert len(encode(Data(b"abc", 7, b"x"))) == 7
@@ -236,18 +260,21 @@ def test_a_stale_opening_does_not_take_the_place_of_the_true_one() -> None:
     one, other = machine(True), machine(False)
     opening = one.take(0.0)
     assert opening is not None
-    other.receive(opening, 0.0)
     for number in range(MAX_CANDIDATES - 1):
         other.receive(encode(Open(bytes([number] * 3), 233, 255)), 0.0)
+        other.receive(opening, 0.0)
     assert len(other._candidates) == MAX_CANDIDATES
     for _ in range(3):
         pass_all(other, one, 0.1)
     assert (one.phase, other.phase) == (Phase.OPEN, Phase.OPEN)
+    other.push(b"this is for you", 0.1)
+    pass_all(other, one, 0.1)
+    assert one.read(0.1) == b"this is for you"
     flooded = machine(False)
     for number in range(50):
         flooded.receive(encode(Open(bytes([number] * 3), 233, 255)), 0.0)
     assert len(flooded._candidates) == MAX_CANDIDATES
-    assert pass_all(flooded, one, 0.2) == MAX_CANDIDATES
+    assert sum(flooded.take(0.2) is not None for _ in range(50)) == MAX_CANDIDATES
 
 
 def test_a_peer_that_began_again_is_found_out() -> None:
