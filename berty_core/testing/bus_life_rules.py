@@ -20,9 +20,7 @@ class BusLifeRules(TransportChecks, BusRules):
     async def buses(self, count: int = 2) -> AsyncIterator[list[Member]]:
         """The buses of so many devices that run."""
         async with self.running(count) as all_running:
-            yield [
-                Member(await self.soon(r.broadcast.bus(), "`bus` did not return"), r.device.now) for r in all_running
-            ]
+            yield [Member(await self.soon(r.broadcast.bus(), "`bus` did not return"), r.device) for r in all_running]
 
     @rule(140, needs=(22,), when=(BUS,))
     async def test_bus_same_bus(self) -> None:
@@ -37,7 +35,7 @@ class BusLifeRules(TransportChecks, BusRules):
         """When the transport has stopped, subscriptions end, and `bus` and `publish` are LinkLost."""
         async with self.stage() as stage:
             one = await stage.start(0)
-            member = Member(await one.broadcast.bus(), one.device.now)
+            member = Member(await one.broadcast.bus(), one.device)
             async with self.subscribed(member) as events:
                 await stage.stop(one)
                 await stage.within(WAIT, "a subscription went on", lambda: ended(events))
@@ -49,7 +47,7 @@ class BusLifeRules(TransportChecks, BusRules):
         """When one device leaves the bus, the others go on."""
         async with self.stage(3) as stage:
             one, other, third = await stage.start_all(3)
-            members = [Member(await r.broadcast.bus(), r.device.now) for r in (one, other)]
+            members = [Member(await r.broadcast.bus(), r.device) for r in (one, other)]
             async with self.subscribed(members[1]) as events:
                 await stage.stop(third)
                 async with self.publishing(members[0], b"still here"):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import anyio
 
 from ..contracts.transport import Link
-from ..errors import MessageTooLarge
+from ..errors import LocalProtocolError, MessageTooLarge
 from .conditions import DATAGRAMS, ORDERED, RELIABLE
 from .link_rules import LinkRules
 from .rules import equal, expect, rule
@@ -63,6 +63,18 @@ class DatagramRules(LinkRules):
             heard = await self._send_all(pair.near, pair.far, sent)
             order = [sent.index(data) for data in heard]
             expect(order == sorted(order), f"number {_first_out_of_order(order)} came late")
+
+    @rule(115, needs=(110,), when=(DATAGRAMS,))
+    async def test_datagram_empty(self) -> None:
+        """An empty datagram is a LocalProtocolError, and nothing is sent."""
+        async with self.pair() as pair:
+            try:
+                await pair.near.send(b"")
+            except LocalProtocolError:
+                pass
+            else:
+                raise AssertionError("`send` took an empty datagram")
+            await say(pair.near, pair.far, b"after", self.patience)
 
     def _numbered(self, link: Link) -> list[bytes]:
         size = min(link.traits.mtu, 100)

@@ -139,10 +139,11 @@ class DialRules(TransportChecks):
     async def test_dial_nothing_open(self) -> None:
         """A link that was closed at both ends leaves nothing open, however often that is done."""
         async with self.running() as (one, other):
-            await self._open_and_close(one, other)
+            endpoint = await self.meet(one, other)
+            await self._open_and_close(one, other, endpoint)
             before = residue.descriptors()
             for _ in range(3):
-                await self._open_and_close(one, other)
+                await self._open_and_close(one, other, endpoint)
             equal([], await residue.gone(residue.descriptors, before, self.patience))
 
     @rule(71, needs=(62,), when=(DIALS,))
@@ -168,8 +169,8 @@ class DialRules(TransportChecks):
         endpoint = await self.meet(one, other)
         return [await self.dial(one, other, endpoint) for _ in range(count)]
 
-    async def _open_and_close(self, one: Running, other: Running) -> None:
-        pair = await self.connect(one, other)
+    async def _open_and_close(self, one: Running, other: Running, endpoint: Endpoint) -> None:
+        pair = await self.dial(one, other, endpoint)
         await pair.near.aclose()
         await pair.far.aclose()
 

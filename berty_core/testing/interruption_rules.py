@@ -104,7 +104,7 @@ class InterruptionRules(BusLifeRules):
             await pair.near.aclose()
             await pair.far.aclose()
         if traits.broadcast:
-            members = [Member(await r.broadcast.bus(), r.device.now) for r in (one, other)]
+            members = [Member(await r.broadcast.bus(), r.device) for r in (one, other)]
             data = b"everybody"
             async with self.subscribed(members[1]) as events, self.publishing(members[0], data):
                 await self.hear(events, data)
