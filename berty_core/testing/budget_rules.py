@@ -1,4 +1,4 @@
-"""Rules 150 to 159: a limit of airtime, kept whatever the core does, whatever the clock says, and over restarts."""
+"""Rules 130 to 139: a limit of airtime, kept whatever the core does, whatever the clock says, and over restarts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_SENT = 5000
 class BudgetRules(BusLifeRules):
     """Checks of `budget`; time passes by the clock of the suite, which moves as a check wants it."""
 
-    @rule(150, needs=(22,), when=(BUDGET,))
+    @rule(130, needs=(22,), when=(BUDGET,))
     async def test_budget_budget(self) -> None:
         """A budget has a limit and a window above zero; a larger datagram never takes less airtime."""
         async with self.running(1) as (one,):
@@ -29,7 +29,7 @@ class BudgetRules(BusLifeRules):
             left = budget.left(one.device.now())
             expect(0 <= left <= budget.limit, f"{left} s are left of {budget.limit} s")
 
-    @rule(151, needs=(150, 130), when=(BUDGET, BUS))
+    @rule(131, needs=(130, 50), when=(BUDGET, BUS))
     async def test_budget_kept(self) -> None:
         """What would exceed the budget is BudgetSpent with nothing sent: no window ever holds more than the limit."""
         async with self.running() as (one, other):
@@ -43,7 +43,7 @@ class BudgetRules(BusLifeRules):
                     heard = await self.hear(events, b"a window later")
                 expect(b"too much" not in heard, "it was sent although the budget was spent")
 
-    @rule(152, needs=(151,), when=(BUDGET, BUS))
+    @rule(132, needs=(131,), when=(BUDGET, BUS))
     async def test_budget_allowed_at(self) -> None:
         """`allowed_at` says when a datagram may go: then it does, and where it can never go, inf."""
         async with self.running(1) as (one,):
@@ -57,7 +57,7 @@ class BudgetRules(BusLifeRules):
             self.let_pass(one.device, at - now + 0.01 * budget.window)
             await self._publish(Member(await one.broadcast.bus(), one.device), b"x" * size)
 
-    @rule(153, needs=(151,), when=(BUDGET, BUS))
+    @rule(133, needs=(131,), when=(BUDGET, BUS))
     async def test_budget_restart(self) -> None:
         """A restart gives no airtime back: what was sent before it counts."""
         async with self.stage() as stage:
@@ -68,7 +68,7 @@ class BudgetRules(BusLifeRules):
             member = Member(await again.broadcast.bus(), again.device)
             await self._refused_now(member, "the budget was spent before the restart")
 
-    @rule(154, needs=(151,), when=(BUDGET, BUS))
+    @rule(134, needs=(131,), when=(BUDGET, BUS))
     async def test_budget_clock_back(self) -> None:
         """A clock that is set back gives no airtime back."""
         async with self.running(1) as (one,):

@@ -1,4 +1,4 @@
-"""Rules 130 to 149: what a bus owes: everybody hears everything once it is said, but nobody itself."""
+"""Rules 50 to 59: what a bus owes: everybody hears everything once it is said, but nobody itself."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BusRules(Suite):
         """The bus as so many devices see it."""
         raise NotImplementedError
 
-    @rule(130, needs=(22,), when=(BUS,))
+    @rule(50, needs=(22,), when=(BUS,))
     async def test_bus_heard(self) -> None:
         """What one device publishes the others hear, and each subscription of each of them."""
         async with self.buses() as (one, other):
@@ -58,7 +58,7 @@ class BusRules(Suite):
                     await self.hear(first, data)
                     await self.hear(second, data)
 
-    @rule(131, needs=(130,), when=(BUS,))
+    @rule(51, needs=(50,), when=(BUS,))
     async def test_bus_sizes(self) -> None:
         """A datagram of any size from 1 byte to the mtu, and of any bytes, is heard whole and unchanged."""
         async with self.buses() as (one, other), self.subscribed(other) as events:
@@ -69,7 +69,7 @@ class BusRules(Suite):
                 async with self.publishing(one, data):
                     await self.hear(events, data)
 
-    @rule(132, needs=(130,), when=(BUS,))
+    @rule(52, needs=(50,), when=(BUS,))
     async def test_bus_too_large(self) -> None:
         """A datagram above the mtu is MessageTooLarge, and nothing of it is sent."""
         async with self.buses() as (one, other), self.subscribed(other) as events:
@@ -81,7 +81,7 @@ class BusRules(Suite):
                 heard = await self.hear(events, after)
             equal([], [len(data) for data in heard])
 
-    @rule(133, needs=(130,), when=(BUS,))
+    @rule(53, needs=(50,), when=(BUS,))
     async def test_bus_no_echo(self) -> None:
         """Nobody hears what it published itself."""
         async with self.buses() as (one, other):
@@ -93,7 +93,7 @@ class BusRules(Suite):
                     heard = await self.hear(own, answer)
                 expect(data not in heard, "it heard its own datagram")
 
-    @rule(134, needs=(130,), when=(BUS,))
+    @rule(54, needs=(50,), when=(BUS,))
     async def test_bus_nothing_invented(self) -> None:
         """What is heard was published: nothing is joined, cut, or made up; a reliable bus brings each once."""
         async with self.buses() as (one, other), self.subscribed(other) as events:
@@ -107,7 +107,7 @@ class BusRules(Suite):
             if one.bus.traits.reliable and one.bus.traits.ordered:
                 equal([data[:2].hex() for data in sent], [data[:2].hex() for data in heard])
 
-    @rule(135, needs=(130,), when=(BUS, TOPICS))
+    @rule(55, needs=(50,), when=(BUS, TOPICS))
     async def test_bus_topics(self) -> None:
         """Who subscribes to a topic hears that topic alone, whatever bytes the others are made of."""
         async with self.buses() as (one, other), self.subscribed(other) as events:
@@ -120,7 +120,7 @@ class BusRules(Suite):
                 heard = await self.hear(events, data)
             equal([], [other_topic for other_topic in LIKE_TOPICS if noise(20, other_topic) in heard])
 
-    @rule(136, needs=(130,), when=(BUS,))
+    @rule(56, needs=(50,), when=(BUS,))
     async def test_bus_deadline(self) -> None:
         """What is published after its deadline is DeadlinePassed, and nothing is sent."""
         async with self.buses() as (one, other), self.subscribed(other) as events:
@@ -131,7 +131,7 @@ class BusRules(Suite):
                 heard = await self.hear(events, data)
             expect(late not in heard, "it was sent although its deadline had passed")
 
-    @rule(137, needs=(130,), when=(BUS, NO_BUDGET))
+    @rule(57, needs=(50,), when=(BUS, NO_BUDGET))
     async def test_bus_slow_listener(self) -> None:
         """A listener who does not read costs a bounded amount of memory and misses the oldest; the others hear on."""
         async with self.buses() as (one, other):
@@ -151,7 +151,7 @@ class BusRules(Suite):
                     heard = await self.hear(idle, last)
                 expect(len(heard) <= MOST_KEPT, f"{len(heard)} datagrams waited for one that did not read")
 
-    @rule(138, needs=(130,), when=(BUS,))
+    @rule(58, needs=(50,), when=(BUS,))
     async def test_bus_cancelled(self) -> None:
         """`publish` may be cancelled at any await; the bus goes on."""
         async with self.buses() as (one, other), self.subscribed(other) as events:
@@ -164,7 +164,7 @@ class BusRules(Suite):
             async with self.publishing(one, data):
                 await self.hear(events, data)
 
-    @rule(139, needs=(130,), when=(BUS,))
+    @rule(59, needs=(50,), when=(BUS,))
     async def test_bus_refusals(self) -> None:
         """An empty datagram, and a topic where there are none or none where there are, is a LocalProtocolError."""
         async with self.buses() as (one, _):

@@ -12,7 +12,7 @@ def _links(suite: Any) -> bool:
     return bool((traits.dials and traits.listens) or traits.autoconnects)
 
 
-LINKS = Condition("no links: neither dials and listens nor autoconnects", _links)
+LINKS = Condition("no links", _links)
 DIALS = Condition("no dials, or no listens", lambda suite: suite.traits.dials and suite.traits.listens)
 DISCOVERS = Condition("no discovers", lambda suite: suite.traits.discovers)
 AUTOCONNECTS = Condition("no autoconnects", lambda suite: suite.traits.autoconnects)

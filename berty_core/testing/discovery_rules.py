@@ -1,4 +1,4 @@
-"""Rules 40 to 59: who is found, how often, and when somebody is lost."""
+"""Rules 40 to 49: who is found, how often, and when somebody is lost."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class DiscoveryRules(TransportChecks):
     async def test_discovery_found(self) -> None:
         """A device that shows a beacon is found by others, with that beacon: its nonce and all of its tags."""
         async with self.running() as (one, other):
-            for beacon in (self.beacon(), self.beacon(MOST_TAGS)):
-                await self.show(other, beacon)
-                async with one.links.discover() as events:
+            async with one.links.discover() as events:
+                for beacon in (self.beacon(), self.beacon(MOST_TAGS)):
+                    await self.show(other, beacon)
                     await self.find(events, beacon)
 
     @rule(41, needs=(40,), when=(BEACONS,))
@@ -69,7 +69,7 @@ class DiscoveryRules(TransportChecks):
             await anyio.sleep(QUIET * self.patience)
             expect(not any(isinstance(e, EndpointFound) and e.beacon == own for e in heard), "it found its own beacon")
 
-    @rule(44, needs=(40,), when=(DISCOVERS,))
+    @rule(44, needs=(22, 40), when=(DISCOVERS,))
     async def test_discovery_endpoints(self) -> None:
         """An endpoint names this transport, and its address is a printable text of 1 to 1024 characters."""
         async with self.running() as (one, other):
@@ -88,7 +88,7 @@ class DiscoveryRules(TransportChecks):
             beacon = self.beacon()
             await self.show(other, beacon)
             lost = found = None
-            with anyio.move_on_after(self._lost_after()):
+            with anyio.move_on_after(self._lost_after() * self.patience):
                 while lost is None or found is None:
                     event = await events.receive()
                     if event == EndpointLost(endpoint):

@@ -18,8 +18,9 @@ from .stage import START, STOP, CancelledAt, Running, Stage
 from .talk import WAIT
 
 SAID = (State.STARTING, State.ACTIVE, State.UNAVAILABLE, State.FAILED)
-BLOCKED = 0.5  # seconds, times the patience, that the event loop may stand still
+BLOCKED = 0.5  # seconds, times a patience above 1, that the event loop may stand still
 AWAITS = 12
+QUIET = 0.1  # seconds, times the patience, in which something that must not come would come
 
 
 class LifeRules(TransportChecks):
@@ -32,6 +33,7 @@ class LifeRules(TransportChecks):
             running = await stage.start(0)
             await anyio.lowlevel.checkpoint()
             running.check()
+            self.verdict.passed()
 
     @rule(21, needs=(20,))
     async def test_life_stops(self) -> None:
@@ -120,7 +122,9 @@ class LifeRules(TransportChecks):
                 await stage.stop(running)
                 await anyio.sleep(3 * watch.TICK)
                 tasks.cancel_scope.cancel()
-        expect(watch.longest < BLOCKED * self.patience, f"the event loop stood still for {watch.longest:.2f} s")
+        expect(
+            watch.longest < BLOCKED * max(1.0, self.patience), f"the event loop stood still for {watch.longest:.2f} s"
+        )
 
     @rule(30, needs=(24, 25, 26, 27))
     async def test_life_cancelled_start(self) -> None:
@@ -141,6 +145,21 @@ class LifeRules(TransportChecks):
             async with running.links.discover() as events:
                 await stage.stop(running)
                 await stage.within(WAIT, "a stream of discovery went on", lambda: ended(events))
+
+    @rule(32, needs=(22,))
+    async def test_life_apart(self) -> None:
+        """Two transports in one process share nothing: the end of one ends nothing of the other."""
+        async with self.stage() as stage:
+            one, other = await stage.start_all()
+            await stage.stop(one)
+            with anyio.move_on_after(QUIET * self.patience) as quiet:
+                if not self.traits.discovers:
+                    await other.ended.wait()
+                else:
+                    async with other.links.discover() as events:
+                        await ended(events)
+            other.check()
+            expect(quiet.cancelled_caught, "a stream of the other one has ended")
 
     # What the checks do
 

@@ -87,6 +87,7 @@ class MemoryBusNetwork:
             bitrate=bitrate,
             latency=weather.delay,
             budgeted=budget is not None,
+            discovers=False,
             dials=False,
             listens=False,
             discovers=False,
