@@ -87,7 +87,6 @@ class MemoryBusNetwork:
             bitrate=bitrate,
             latency=weather.delay,
             budgeted=budget is not None,
-            discovers=False,
             dials=False,
             listens=False,
             discovers=False,
