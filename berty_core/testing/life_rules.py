@@ -14,7 +14,7 @@ from .conditions import DISCOVERS
 from .hosts import OFFLINE, ONLINE
 from .meeting import TransportChecks
 from .rules import equal, expect, rule
-from .stage import START, STOP, CancelledAt, Running, Stage
+from .stage import START, STOP, CancelledAt, Running, Stage, settle
 from .talk import WAIT
 
 SAID = (State.STARTING, State.ACTIVE, State.UNAVAILABLE, State.FAILED)
@@ -117,8 +117,9 @@ class LifeRules(TransportChecks):
                 tasks.start_soon(watch.run)
                 running = await stage.start(0)
                 await self._use(running)
-                running.device.surroundings.change(OFFLINE)
-                running.device.surroundings.change(ONLINE)
+                for network in (OFFLINE, ONLINE):
+                    running.device.surroundings.change(network)
+                    await settle()
                 await stage.stop(running)
                 await anyio.sleep(3 * watch.TICK)
                 tasks.cancel_scope.cancel()

@@ -13,7 +13,7 @@ from ..errors import EndOfStream, LinkLost
 from .conditions import LINKS, RELIABLE, STREAM
 from .conformance import Verdict
 from .rules import Suite, equal, expect, rule
-from .stage import CancelledAt
+from .stage import CancelledAt, settle
 from .talk import (
     WAIT,
     Pair,
@@ -224,7 +224,7 @@ class LinkRules(Suite):
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(waiting)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
             await self._soon(link.aclose(), "`aclose` did not return")
             with anyio.move_on_after(WAIT * self.patience):
                 while not outcome:
@@ -239,7 +239,7 @@ class LinkRules(Suite):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pair.near.send, data)
             if position % 2:
-                await anyio.wait_all_tasks_blocked()
+                await settle()
             result = await self._soon(CancelledAt(pair.far.receive(), position).run(), "a cancelled `receive` went on")
             heard += result or b""
         if len(heard) < len(data):

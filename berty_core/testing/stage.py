@@ -195,6 +195,13 @@ async def until(condition: Callable[[], object], *, every: float = 0.002) -> Non
         await anyio.sleep(every)
 
 
+async def settle() -> None:
+    """Let what can go on now go on; nothing is claimed about how far it gets."""
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+    await anyio.sleep(0.003)
+
+
 class CancelledAt:
     """An awaitable that is cancelled at its n-th await; `cancelled` tells whether it came to that.
 
