@@ -27,7 +27,7 @@ from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import EndOfStream, LinkLost, LocalProtocolError, TransportError
 
 from .application import Application, until
-from .test_host import UPPER, described, until_true, upper
+from .test_host import UPPER, described, upper
 
 pytest.importorskip("aioquic", reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
 from berty_libp2p import quic, quic_engine
@@ -65,6 +65,13 @@ async def running(
             made.append((host, application, await host.listen_quic("127.0.0.1")))
         yield made
         tasks.cancel_scope.cancel()
+
+
+async def until_true(condition: Callable[[], object]) -> None:
+    """Wait for what no event tells."""
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.sleep(0.01)
 
 
 async def unread(peer: PeerId, stream: Stream) -> None:
@@ -135,8 +142,9 @@ async def test_gossip_through_a_third_node() -> None:
         assert third.messages == [("t", b"%d" % number, one.peer_id) for number in range(100)]
 
 
-async def test_blocks_of_every_size() -> None:
+async def test_blocks_of_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """They go both ways, many at once, and one that nobody has is told of."""
+    monkeypatch.setattr(bitswap, "PATIENCE", 60.0)
     async with running(2) as ((one, first, _), (two, second, address)):
         await one.dial(address)
         await described(one, first, two.peer_id)
@@ -192,6 +200,7 @@ async def test_a_stream_that_is_not_read_fills_and_no_more(monkeypatch: pytest.M
 
 async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks for a peer that reads nothing wait in the exchange, not in the connection; they come when it reads."""
+    monkeypatch.setattr(bitswap, "PATIENCE", 60.0)
     async with running(2) as ((one, first, _), (two, second, address)):
         await one.dial(address)
         await described(one, first, two.peer_id)
@@ -199,6 +208,7 @@ async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytes
         cids = [first.put(os.urandom(32 * 1024)) for _ in range(192)]
         link = two.peers[one.peer_id].links[0]
         kept: list[tuple[int, int]] = []
+        consumed = link.connection.consumed
         monkeypatch.setattr(link.connection, "consumed", lambda stream, count: kept.append((stream, count)))
         two.fetch(cids)
         there = one.peers[two.peer_id].links[0]
@@ -207,9 +217,9 @@ async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytes
         (speaking,) = (number for name, number in there._speaking.items() if "bitswap" in name)
         assert there.connection.backlog(speaking) < ROOM + bitswap.LOOKUPS * 33 * 1024 < 192 * 32 * 1024
         assert len(second.fetched) < 192
-        monkeypatch.undo()
+        monkeypatch.setattr(link.connection, "consumed", consumed)
         for stream, count in kept:
-            link.connection.consumed(stream, count)
+            consumed(stream, count)
         link.flush()
         await until(second, lambda: len(second.fetched) == 192, 30)
 
