@@ -5,7 +5,6 @@ Invariant: an entry takes the same way into its log as one from a session: verif
 
 from __future__ import annotations
 
-import enum
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import anyio.to_thread
 import attrs
 
 from ..codec.cid import Cid
+from ..contracts.bundle import BundleReport, ChunkState
 from ..contracts.session import Verified
 from ..errors import RemoteProtocolError
 from ..ids import DeviceId, GroupId
@@ -41,31 +41,6 @@ if TYPE_CHECKING:
 BATCH = 64  # chunks that are opened, verified and stored together: 1 MiB
 MAX_REFUSED = 256
 MAX_REFUSED_BYTES = 8 * 1024 * 1024  # of blocks that break the rules, kept until something descends from them
-
-
-class ChunkState(enum.Enum):
-    """What became of a chunk."""
-
-    NEW = "new"  # something in it was not here before
-    KNOWN = "known"  # all of it was here, or it is padding
-    WAITING = "waiting"  # it waits for entries that are not here: offer it again once others came
-    FOREIGN = "foreign"  # it is for no group of ours, or its beginning is damaged
-    UNREADABLE = "unreadable"  # it is for a group of ours, and damaged or against the rules
-
-
-@attrs.frozen
-class BundleReport:
-    """What came of some chunks, in their order. `entries` are new, `refused` break the rules; by group what is new."""
-
-    chunks: tuple[ChunkState, ...]
-    entries: int = 0
-    known: int = 0
-    refused: int = 0
-    groups: Mapping[GroupId, int] = attrs.field(factory=dict)
-
-    def count(self, state: ChunkState) -> int:
-        """How many chunks are in a state."""
-        return sum(one is state for one in self.chunks)
 
 
 @attrs.define

@@ -37,11 +37,12 @@ from .store_worker import Outcome, StoreWorker
 from .sync_hub import SyncHub
 
 if TYPE_CHECKING:
+    from ..contracts.bundle import BundleReport
     from ..contracts.session import ProfileHost
     from ..contracts.transport import State
     from .archive import Archive, Progress
     from .bundle_export import BundleExport
-    from .bundle_import import BundleImport, BundleReport
+    from .bundle_import import BundleImport
     from .connectivity import Connectivity
     from .peer_session import PeerSession
 

@@ -11,6 +11,7 @@ import pytest
 
 from berty_core.codec.cid import Cid
 from berty_core.config import NodeConfig
+from berty_core.contracts.bundle import CHUNK_BYTES, BundleReport, ChunkState
 from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import UserError
 from berty_core.ids import GroupId
@@ -30,7 +31,7 @@ from berty_core.protocol.entry import sign_entry
 from berty_core.protocol.group import LogKind
 from berty_core.protocol.payloads import UserMessage
 from berty_core.runtime import bundle_export
-from berty_core.runtime.bundle_import import MAX_REFUSED, BundleReport, ChunkState
+from berty_core.runtime.bundle_import import MAX_REFUSED
 from berty_core.runtime.node import Node
 from berty_core.testing.memory_transport import MemoryNetwork
 
@@ -97,6 +98,11 @@ async def state(node: Node, group: GroupId) -> object:
 async def logs(node: Node, group: GroupId) -> object:
     """All entries of a group."""
     return await see(node, lambda: [list(log.cids()) for log in node.replica.groups[group].logs.values()])
+
+
+def test_the_size_of_a_chunk() -> None:
+    """What carriers are told is what is sealed."""
+    assert CHUNK_BYTES == CHUNK
 
 
 async def test_three_rounds(tmp_path: Path) -> None:
