@@ -37,6 +37,8 @@ _BLOCK_ROOM = 3  # before each block
 _PART_ROOM = 64  # around the bytes of a part
 PART = MAX_CONTENT - _PART_ROOM
 _DIGEST = 32
+_TIME_LENGTH = 8
+_PROOF_LENGTH = DeviceId.LENGTH + _TIME_LENGTH + SIGNATURE_LENGTH
 _STATEMENT_LABEL = b"berty bundle statement"
 
 
@@ -73,6 +75,14 @@ class Statement:
     wanted: Mapping[LogKind, tuple[Cid, ...]]
     nonce: bytes = attrs.field(repr=False)
     member: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Author:
+    """The device of a member that signed a statement, and when by its clock (Unix milliseconds)."""
+
+    device: DeviceId
+    time: int
 
 
 @attrs.frozen
@@ -129,15 +139,18 @@ def seal_statement(
     device: PrivateKey | None,
     heads: Mapping[LogKind, Iterable[Cid]],
     wanted: Mapping[LogKind, Iterable[Cid]],
+    time: int,
 ) -> bytes:
     """The chunk that says what a device holds durably; at most `MAX_DIGESTS` of each list are told.
 
-    Without a device (or in a group without its secret) it proves no more than that its author has the link key.
+    `time` is in Unix milliseconds. Without a device (or in a group without its secret) it proves no more than that
+    its author has the link key.
     """
     said = _said(heads, wanted)
     member = b""
     if device is not None and group.secret:
-        proof = device.public + device.sign(_signed(group, said))
+        stamp = time.to_bytes(_TIME_LENGTH, "big")
+        proof = device.public + stamp + device.sign(_signed(group, said, stamp))
         member = seal_secretbox(_member_key(group), nonce, proof)
     return _seal(keys, nonce, [VERSION, Kind.STATEMENT, *said, member])
 
@@ -147,8 +160,8 @@ def _said(*told: Mapping[LogKind, Iterable[Cid]]) -> list[bytes]:
     return [b"".join(cid.digest for cid in islice(cids[kind], MAX_DIGESTS)) for cids in told for kind in LogKind]
 
 
-def _signed(group: Group, said: Sequence[bytes]) -> bytes:
-    return _STATEMENT_LABEL + group.id + encode_dagcbor([VERSION, Kind.STATEMENT, *said])
+def _signed(group: Group, said: Sequence[bytes], stamp: bytes) -> bytes:
+    return _STATEMENT_LABEL + group.id + stamp + encode_dagcbor([VERSION, Kind.STATEMENT, *said])
 
 
 def _member_key(group: Group) -> Secret:
@@ -266,18 +279,18 @@ def _part(kind: LogKind, digest: bytes, size: int, offset: int, data: bytes) -> 
     return Part(kind, Cid(DAG_CBOR + digest), size, offset, data)
 
 
-def who_states(group: Group, statement: Statement) -> DeviceId | None:
-    """The device of a member that signed a statement; None if a replica made it. RemoteProtocolError if it is false."""
+def who_states(group: Group, statement: Statement) -> Author | None:
+    """Who signed a statement; None if a replica made it. RemoteProtocolError if it is false."""
     if not statement.member:
         return None
     proof = open_secretbox(_member_key(group), statement.nonce, statement.member) if group.secret else None
-    if proof is None or len(proof) != DeviceId.LENGTH + SIGNATURE_LENGTH:
+    if proof is None or len(proof) != _PROOF_LENGTH:
         raise RemoteProtocolError("a statement whose author cannot be read")
     said = _said(statement.heads, statement.wanted)
-    device = DeviceId(proof[: DeviceId.LENGTH])
-    if not verify(device, _signed(group, said), proof[DeviceId.LENGTH :]):
+    device, stamp = DeviceId(proof[: DeviceId.LENGTH]), proof[DeviceId.LENGTH : -SIGNATURE_LENGTH]
+    if not verify(device, _signed(group, said, stamp), proof[-SIGNATURE_LENGTH:]):
         raise RemoteProtocolError("a statement with a false signature")
-    return device
+    return Author(device, int.from_bytes(stamp, "big"))
 
 
 class PartsInWaiting:

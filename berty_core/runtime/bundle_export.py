@@ -248,6 +248,7 @@ def _share(node: Node, group: GroupReplica, wish: BundleWish) -> GroupShare:
         group.device,
         {kind: _newest_first(group, kind) for kind in LogKind},
         {kind: group.absent(kind) for kind in LogKind},
+        int(node.replica.now() * 1000),
     )
     name = ACCOUNT_NAME if group.group.kind is GroupKind.ACCOUNT else node.actions.conversation_name(group)
     entries = sum(map(len, cids.values()))

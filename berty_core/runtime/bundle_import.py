@@ -33,6 +33,7 @@ from ..protocol.group import LogKind
 from .effects import DeliveryChanged
 from .group_replica import GroupReplica
 from .lacking import holds
+from .peer_heads import PeerHeld
 from .verification import INLINE, verify_blocks, verify_in_threads
 
 if TYPE_CHECKING:
@@ -200,16 +201,17 @@ class BundleImport:
         if replica is None:
             return ChunkState.FOREIGN
         try:
-            device = who_states(replica.group, statement)
+            author = who_states(replica.group, statement)
         except RemoteProtocolError:
             return ChunkState.UNREADABLE
         missing = [cid for kind in LogKind for cid in statement.heads[kind] if cid not in replica.logs[kind]]
-        if device is None or device == replica.device_id:
+        if author is None or author.device == replica.device_id:
             return ChunkState.WAITING if missing else ChunkState.KNOWN
-        if replica.registers.get("device", device) is None:
+        if replica.registers.get("device", author.device) is None:
             return ChunkState.WAITING  # whoever may sign anything: a device of the group is announced in its log
-        replica.peers.stated(device, statement.heads, statement.wanted, lambda kind, cid: cid in replica.logs[kind])
-        self._held(replica, device, statement.heads[LogKind.MESSAGES])
+        held = PeerHeld(author.device, statement.heads, wanted=statement.wanted, time=author.time)
+        replica.peers.stated(held, lambda kind, cid: cid in replica.logs[kind])
+        self._held(replica, author.device, statement.heads[LogKind.MESSAGES])
         if missing:
             return ChunkState.WAITING
         if not replica.live:

@@ -28,6 +28,7 @@ class PeerHeld:
     heads: Cids
     earlier: Cids = NOTHING
     wanted: Cids = NOTHING
+    time: int = 0  # of its last statement, by its own clock (Unix milliseconds)
 
     def held(self, kind: LogKind) -> frozenset[Cid]:
         """Entries of a log that it holds, and with them their ancestors."""
@@ -60,17 +61,23 @@ class PeerHeads:
                 {**known.heads, kind: tuple(sorted(heads)[:MAX_HEADS])},
                 {**known.earlier, kind: ()},
                 {**known.wanted, kind: ()},
+                known.time,
             )
         )
 
-    def stated(self, device: DeviceId, heads: Cids, wanted: Cids, is_here: Callable[[LogKind, Cid], bool]) -> None:
-        """A device stated what it holds, within a transaction; its earlier word counts until we have all of it."""
-        known = self.get(device) or PeerHeld(device, NOTHING)
+    def stated(self, held: PeerHeld, is_here: Callable[[LogKind, Cid], bool]) -> None:
+        """A device stated what it holds, within a transaction; its earlier word counts until we have all of it.
+
+        An older statement, which may come again by any way, is passed over; a later one counts also if it has less.
+        """
+        known = self.get(held.device) or PeerHeld(held.device, NOTHING)
+        if held.time < known.time:
+            return
         earlier = {
-            kind: () if all(is_here(kind, cid) for cid in heads[kind]) else _here(known, kind, is_here)
+            kind: () if all(is_here(kind, cid) for cid in held.heads[kind]) else _here(known, kind, is_here)
             for kind in LogKind
         }
-        self._put(PeerHeld(device, _cut(heads), earlier, _cut(wanted)))
+        self._put(PeerHeld(held.device, _cut(held.heads), earlier, _cut(held.wanted), held.time))
 
     def _put(self, held: PeerHeld) -> None:
         if held == self.get(held.device):
@@ -79,7 +86,7 @@ class PeerHeads:
             [cid.digest for cid in cids[kind]] for cids in (held.heads, held.earlier, held.wanted) for kind in LogKind
         ]
         key = self._key(held.device)
-        self._records.put(key, self._records.vault.seal(key, encode_dagcbor([bytes(held.device), *lists])))
+        self._records.put(key, self._records.vault.seal(key, encode_dagcbor([bytes(held.device), held.time, *lists])))
 
     def _key(self, device: DeviceId) -> bytes:
         return self._prefix + self._records.vault.blind(device)
@@ -94,7 +101,7 @@ def _cut(cids: Cids) -> Cids:
 
 
 def _decode(value: bytes) -> PeerHeld:
-    device, *lists = decode_dagcbor(value)
+    device, time, *lists = decode_dagcbor(value)
     cids = [tuple(Cid(DAG_CBOR + digest) for digest in digests) for digests in lists]
-    pairs = [dict(zip(LogKind, cids[start : start + 2], strict=True)) for start in (0, 2, 4)]
-    return PeerHeld(DeviceId(device), *pairs)
+    heads, earlier, wanted = (dict(zip(LogKind, cids[start : start + 2], strict=True)) for start in (0, 2, 4))
+    return PeerHeld(DeviceId(device), heads, earlier, wanted, time)

@@ -21,6 +21,7 @@ from berty_core.protocol.bundle import (
     MAX_DIGESTS,
     MAX_UNFINISHED,
     PART,
+    Author,
     BundleKeys,
     Entries,
     Padding,
@@ -45,6 +46,7 @@ NONCE = bytes(range(24))
 GROUP = new_group(random.Random(1).randbytes)[0]
 OTHER = new_group(random.Random(2).randbytes)[0]
 KEYS, OTHER_KEYS = BundleKeys.of(GROUP.link_key), BundleKeys.of(OTHER.link_key)
+TIME = 1_700_000_000_123
 DEVICE = PrivateKey(b"\7" * 32)
 HEADS = {LogKind.METADATA: [Cid.of(b"one"), Cid.of(b"two")], LogKind.MESSAGES: [Cid.of(b"three")]}
 WANTED: dict[LogKind, list[Cid]] = {LogKind.METADATA: [], LogKind.MESSAGES: [Cid.of(b"four")]}
@@ -58,7 +60,7 @@ def blocks(seed: int, sizes: list[int]) -> list[bytes]:
 
 def statement(device: PrivateKey | None = DEVICE) -> bytes:
     """A chunk with a statement."""
-    return seal_statement(KEYS, NONCE, GROUP, device, HEADS, WANTED)
+    return seal_statement(KEYS, NONCE, GROUP, device, HEADS, WANTED, TIME)
 
 
 def test_entries_come_back() -> None:
@@ -83,7 +85,7 @@ def test_a_statement_names_its_device_to_members() -> None:
     assert isinstance(stated, Statement)
     assert stated.heads == {kind: tuple(cids) for kind, cids in HEADS.items()}
     assert stated.wanted[LogKind.MESSAGES] == (Cid.of(b"four"),)
-    assert who_states(GROUP, stated) == DeviceId(DEVICE.public)
+    assert who_states(GROUP, stated) == Author(DeviceId(DEVICE.public), TIME)
     with pytest.raises(RemoteProtocolError):
         who_states(GROUP.reduced(), stated)
     assert DEVICE.public not in stated.member
@@ -94,7 +96,7 @@ def test_a_replicas_statement_proves_no_device() -> None:
     stated = open_chunk(KEYS, statement(None))
     assert isinstance(stated, Statement)
     assert who_states(GROUP, stated) is None
-    reduced = open_chunk(KEYS, seal_statement(KEYS, NONCE, GROUP.reduced(), DEVICE, HEADS, WANTED))
+    reduced = open_chunk(KEYS, seal_statement(KEYS, NONCE, GROUP.reduced(), DEVICE, HEADS, WANTED, TIME))
     assert isinstance(reduced, Statement)
     assert reduced.member == b""
 
@@ -114,10 +116,10 @@ def test_many_heads_are_cut() -> None:
     """A statement tells the first heads, as many as a chunk has room for."""
     many = [Cid.of(bytes([n])) for n in range(MAX_DIGESTS + 9)]
     both = {LogKind.METADATA: many, LogKind.MESSAGES: many}
-    stated = open_chunk(KEYS, seal_statement(KEYS, NONCE, GROUP, DEVICE, both, both))
+    stated = open_chunk(KEYS, seal_statement(KEYS, NONCE, GROUP, DEVICE, both, both, TIME))
     assert isinstance(stated, Statement)
     assert stated.heads[LogKind.MESSAGES] == tuple(many[:MAX_DIGESTS])
-    assert who_states(GROUP, stated) == DEVICE.public
+    assert who_states(GROUP, stated) == Author(DeviceId(DEVICE.public), TIME)
 
 
 @given(st.integers(0, CHUNK - 1), st.integers(0, 7))

@@ -247,10 +247,10 @@ async def test_held_needs_a_device_of_the_group(tmp_path: Path) -> None:
         heads = await see(ann, lambda: {kind: list(log.heads) for kind, log in replica.logs.items()})
         wanted = {kind: list[Cid]() for kind in LogKind}
         for device in (None, PrivateKey(b"\5" * 32), replica.device):
-            await ann.import_bundle([seal_statement(keys, ann.entropy(24), replica.group, device, heads, wanted)])
+            await ann.import_bundle([seal_statement(keys, ann.entropy(24), replica.group, device, heads, wanted, 1)])
             assert await state_of(ann, "group", cid) == "stored"
         device = bob.replica.groups[group].device
-        await ann.import_bundle([seal_statement(keys, ann.entropy(24), replica.group, device, heads, wanted)])
+        await ann.import_bundle([seal_statement(keys, ann.entropy(24), replica.group, device, heads, wanted, 1)])
         assert await state_of(ann, "group", cid) == "held"
 
 
