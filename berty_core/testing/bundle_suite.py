@@ -242,7 +242,7 @@ class BundleSuite:
 
     @rule(12)
     def test_kill_export(self, tmp_path: Path) -> None:
-        """When an export is killed, the next one leaves only whole files at the place, and all of it can be taken in."""
+        """When an export is killed, the next leaves only whole files at the place, and all of it can be taken in."""
         ann, bob = self._two(tmp_path)
         place = tmp_path / "place"
         for moment in self._moments(lambda place: self._child("export", ann, place), tmp_path / "timed"):
