@@ -163,7 +163,7 @@ def _why(group: dict[str, Any]) -> str:
 
 
 @file.command("import")
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("source", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print data as JSON, for programs.")
 @click.pass_obj
 def import_command(invocation: Invocation, source: Path, as_json: bool) -> None:
