@@ -7,6 +7,8 @@ import binascii
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ..errors import UserError
 from ..ids import GroupId
 from ..protocol.bundle import CHUNK
@@ -16,54 +18,65 @@ from .bundle_export import ACCOUNT_NAME, BundleExport
 if TYPE_CHECKING:
     from .node import Node
 
-AT_ONCE = 32  # chunks in one line
-MAX_EXPORTS = 8  # that may still be confirmed
+AT_ONCE = 64  # chunks in one answer: 1 MiB
+MAX_EXPORTS = 8  # that are not confirmed yet
 Json = dict[str, Any]
 
 
+@attrs.define(eq=False)
+class _Running:
+    """An export, and its chunks as they are asked for."""
+
+    export: BundleExport
+    chunks: AsyncIterator[bytes]
+
+
 class BundleMethods:
-    """The methods of one node that write bundles and take them in."""
+    """The methods of one node that write bundles and take them in. Whoever writes asks for each piece, at its pace."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._exports: dict[int, BundleExport] = {}
+        self._exports: dict[int, _Running] = {}
         self._last = 0
 
-    async def export(
-        self, groups: list[str], reader: str, whole: bool, since_last: bool, quota: int
-    ) -> AsyncIterator[Json]:
-        """What will be written, then chunks, then what was written."""
+    async def export(self, groups: list[str], reader: str, whole: bool, since_last: bool, quota: int) -> Json:
+        """Begin an export: its number, and what there is."""
         if not all(isinstance(name, str) for name in groups):
             raise UserError("wrong parameters: groups are named by texts")
         export = await self._node.export_bundle(
             *groups, reader=reader, whole=whole, since_last=since_last, quota=quota or None
         )
         self._last += 1
-        self._exports[self._last] = export
+        self._exports[self._last] = _Running(export, aiter(export))
         if len(self._exports) > MAX_EXPORTS:
             del self._exports[min(self._exports)]
         shares = [
             {"id": str(one.group), "name": one.name, "entries": one.entries, "told": one.told, "silent": one.silent}
             for one in export.shares
         ]
-        yield {"export": self._last, "chunk_bytes": CHUNK, "groups": shares}
-        waiting = bytearray()
-        async for chunk in export:
-            waiting += chunk
-            if len(waiting) >= AT_ONCE * CHUNK:
-                yield {"data": base64.b64encode(waiting).decode(), "entries": export.entries}
-                waiting.clear()
-        if waiting:
-            yield {"data": base64.b64encode(waiting).decode(), "entries": export.entries}
-        yield {"entries": export.entries, "left_out": export.left_out, "chunks": export.chunks}
+        return {"export": self._last, "groups": shares}
+
+    async def chunks(self, export: int) -> Json:
+        """The next chunks; none are left when `data` is empty."""
+        running = self._find(export)
+        data = bytearray()
+        while len(data) < AT_ONCE * CHUNK and (chunk := await anext(running.chunks, None)) is not None:
+            data += chunk
+        made = running.export
+        sums = {"entries": made.entries, "left_out": made.left_out, "chunks": made.chunks}
+        return {"data": base64.b64encode(data).decode(), **sums}
 
     async def confirm(self, export: int) -> Json:
         """Note that what was written is safe."""
-        found = self._exports.pop(export, None)
-        if found is None:
-            raise UserError("this export is not known: write it again")
-        await found.confirm()
+        await self._find(export).export.confirm()
+        del self._exports[export]
         return {"confirmed": export}
+
+    def _find(self, number: int) -> _Running:
+        found = self._exports.get(number)
+        if found is None:
+            raise UserError("this export is not known to the node any longer: write it again")
+        return found
 
     async def take(self, data: str) -> Json:
         """Take chunks in."""

@@ -61,7 +61,9 @@ WRITES = frozenset(
 )
 NODE_LEVEL = frozenset(
     {
+        "bundle_chunks",
         "bundle_confirm",
+        "bundle_export",
         "bundle_gaps",
         "bundle_import",
         "export",
@@ -73,7 +75,7 @@ NODE_LEVEL = frozenset(
         "wait",
     }
 )
-STREAMS = frozenset({"arrivals", "bundle_export", "delivery", "history"})
+STREAMS = frozenset({"arrivals", "delivery", "history"})
 STATES = ("stored", "sent", "held", "acknowledged")
 PAGE = 128
 MEETING = 2.0  # seconds in which those who are near are found
@@ -178,10 +180,13 @@ class Methods:
 
     async def bundle_export(
         self, groups: list[str], reader: str = "", whole: bool = False, since_last: bool = False, quota: int = 0
-    ) -> AsyncIterator[Json]:
-        """Write what the readers of some groups lack: first what there is, then chunks in base64, then the sums."""
-        async for event in self._carried.export(groups, reader, whole, since_last, quota):
-            yield event
+    ) -> Json:
+        """Begin to write what the readers of some groups lack: the number of this export, and what there is."""
+        return await self._carried.export(groups, reader, whole, since_last, quota)
+
+    async def bundle_chunks(self, export: int) -> Json:
+        """The next chunks of an export (base64, one behind the other), and how much that makes; at last no data."""
+        return await self._carried.chunks(export)
 
     async def bundle_confirm(self, export: int) -> Json:
         """What an export wrote is safe, and `since_last` goes on behind it."""

@@ -9,7 +9,6 @@ import base64
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -52,28 +51,14 @@ class Written(NamedTuple):
 
 def export(node: Reached, wish: Wish, sink: Sink, progress: Progress) -> Written:
     """Give every chunk to a sink."""
-    with closing(_stream(node, wish)) as events:
-        plan = next(events)
-        total = sum(group["entries"] for group in plan["groups"])
-        for event in events:
-            if "data" not in event:
-                return Written(plan["export"], plan["groups"], event["entries"], event["left_out"], event["chunks"])
-            data = base64.b64decode(event["data"])
-            for start in range(0, len(data), CHUNK_BYTES):
-                sink.write(data[start : start + CHUNK_BYTES])
-            progress(event["entries"], total)
-    raise RuntimeError("the node ended an export without its sums")
-
-
-def _stream(node: Reached, wish: Wish) -> Any:
-    return node.stream(
-        "bundle_export",
-        groups=list(wish.groups),
-        reader=wish.reader,
-        whole=wish.whole,
-        since_last=wish.since_last,
-        quota=wish.quota,
-    )
+    begun = node.call("bundle_export", **{**wish._asdict(), "groups": list(wish.groups)})
+    total = sum(group["entries"] for group in begun["groups"])
+    while (answer := node.call("bundle_chunks", export=begun["export"]))["data"]:
+        data = base64.b64decode(answer["data"])
+        for start in range(0, len(data), CHUNK_BYTES):
+            sink.write(data[start : start + CHUNK_BYTES])
+        progress(answer["entries"], total)
+    return Written(begun["export"], begun["groups"], answer["entries"], answer["left_out"], answer["chunks"])
 
 
 def confirm(node: Reached, written: Written) -> None:
