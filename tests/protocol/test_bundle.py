@@ -131,7 +131,7 @@ def test_any_flipped_bit_is_seen(place: int, bit: int) -> None:
         open_chunk(KEYS, bytes(chunk))
 
 
-@given(st.binary(max_size=100) | st.binary(min_size=CHUNK, max_size=CHUNK))
+@given(st.binary(max_size=100) | st.integers(0, 2**32).map(lambda seed: random.Random(seed).randbytes(CHUNK)))
 def test_any_bytes(data: bytes) -> None:
     """Bytes of any kind are no chunk of ours."""
     assert not is_for(KEYS, data)
@@ -173,6 +173,19 @@ def test_any_content_from_a_member(value: object, off: int) -> None:
             who_states(GROUP, content)
         except RemoteProtocolError:
             pass
+
+
+def test_nothing_hides_behind_the_content() -> None:
+    """What stands behind the content is zeros, or the chunk is refused: no two chunks say the same in two ways."""
+    data = encode_dagcbor([1, 3])
+    for rest, fits in ((b"", True), (b"\1", False)):
+        plaintext = len(data).to_bytes(2, "big") + data + rest.rjust(MAX_CONTENT - len(data), b"\0")
+        chunk = seal_padding(KEYS, NONCE)[:40] + seal_secretbox(KEYS.seal, NONCE, plaintext)
+        if fits:
+            assert open_chunk(KEYS, chunk) == Padding()
+            continue
+        with pytest.raises(RemoteProtocolError, match="length"):
+            open_chunk(KEYS, chunk)
 
 
 def test_later_versions_are_refused_by_name() -> None:

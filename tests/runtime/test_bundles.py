@@ -300,15 +300,53 @@ async def test_since_last(tmp_path: Path) -> None:
         assert everything <= unconfirmed, "since what is proven: Bob has not answered"
 
 
+async def test_an_old_statement_is_passed_over(tmp_path: Path) -> None:
+    """A bundle from before that comes once more does not make anybody write again what was stated since."""
+    async with alone(tmp_path, "Ann", "Bob") as (ann, bob):
+        group = await join(ann, bob)
+        await carry(ann, bob)
+        old = await chunks_of(bob)
+        for number in range(9):
+            await ann.send("group", f"{number}")
+        await carry(ann, bob)
+        await carry(bob, ann)
+        before = await state(ann, group)
+        await ann.import_bundle(old)
+        assert await state(ann, group) == before
+        assert len(await entries_in(ann, group, await chunks_of(ann, group))) < 5
+
+
+async def test_the_ends_of_what_was_written_are_few(tmp_path: Path) -> None:
+    """What `since_last` remembers is where the log ended, not all that was written."""
+    async with alone(tmp_path, "Ann") as (ann,):
+        group = await join(ann)
+        for number in range(30):
+            await ann.send("group", f"{number}")
+        export = await ann.export_bundle(group, since_last=True)
+        assert [chunk async for chunk in export]
+        await export.confirm()
+        heads = await see(ann, lambda: [set(log.heads) for log in ann.replica.groups[group].logs.values()])
+        (share,) = (await ann.export_bundle(group, since_last=True)).shares
+        assert [set(share.given[kind]) for kind in LogKind] == heads
+
+
 async def test_readers(tmp_path: Path) -> None:
     """One silent member makes it whole; for one person it is since what that person stated; `whole` is all of it."""
     async with alone(tmp_path, "Ann", "Bob", "Carl") as (ann, bob, carl):
         group = await join(ann, bob, carl)
         await carry(ann, bob, carl)
-        await carry(carl, ann, bob)
+        await carry(bob, carl)
+        await carry(carl, ann)
+        (share,) = (await ann.export_bundle(group)).shares
+        assert (share.told, share.silent) == (1, 1)
+        assert share.entries == len(await entries_in(ann, group, await chunks_of(ann, group, whole=True)))
+        await carry(bob, ann, carl)
+        await carry(ann, bob, carl)
+        await carry(carl, bob, ann)
         await carry(bob, ann)
         (share,) = (await ann.export_bundle(group)).shares
         assert (share.told, share.silent) == (2, 0)
+        assert share.entries == 0, "both have stated all of it"
         await ann.send("group", "new")
         everything = await entries_in(ann, group, await chunks_of(ann, group, whole=True))
         since_all = await entries_in(ann, group, await chunks_of(ann, group))

@@ -51,7 +51,7 @@ def file() -> None:
 @click.option("--for", "reader", metavar="NAME", help="What this contact or member lacks, in all groups you share.")
 @click.option("--group", "groups", multiple=True, metavar="NAME", help="This group or contact; may be repeated.")
 @click.option("--all", "everything", is_flag=True, help="All groups and contacts, and your own other devices.")
-@click.option("--whole", is_flag=True, help="Also what the readers are known to have.")
+@click.option("--whole", is_flag=True, help="Also what all known readers have: for somebody new.")
 @click.option("--since-last", is_flag=True, help="Without what was written last time, whether it arrived or not.")
 @click.option("--quota", type=Size(), metavar="SIZE", help="Write no more than this, oldest first, such as 10M.")
 @click.option(
