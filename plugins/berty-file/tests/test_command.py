@@ -176,3 +176,22 @@ def test_help_loads_little() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "Carry messages by hand" in done.stdout
     assert done.stderr.split() == []
+
+
+def test_groups_that_come_along(two: tuple[Home, Home], stick: Path, tmp_path: Path) -> None:
+    """One import brings an own second device a group that it learns of by the same files, and the group's texts."""
+    ann, _ = two
+    archive = tmp_path / "account.tar"
+    assert ann.berty("account", "export", archive).code == 0
+    second = Home(tmp_path / "second", ann.capture)
+    second.path.mkdir(mode=0o700)
+    (second.path / "berty.toml").write_text((ann.path / "berty.toml").read_text())
+    assert second.berty("account", "import", archive).code == 0
+    second.berty("file", "export", stick, "--all")
+    ann.berty("file", "import", stick)
+    ann.berty("group", "new", "secret valley")
+    ann.berty("file", "export", stick, "--all")
+    taken = second.berty("file", "import", stick, "--json").data
+    assert "secret valley" in {group["name"] for group in second.berty("group", "list", "--json").data}
+    assert len([group for group in taken["groups"] if group["entries"]]) >= 2
+    assert taken["chunks"]["waiting"] == 0
