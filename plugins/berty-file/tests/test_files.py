@@ -50,6 +50,23 @@ def test_directory(tmp_path: Path) -> None:
     assert writer.bytes == 11 * CHUNK_BYTES
 
 
+def test_a_file_is_synchronised_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut leaves under a final name is whole: the whole file was on the medium before."""
+    seen: list[tuple[int, list[str]]] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        seen.append((os.fstat(descriptor).st_size, sorted(path.suffix for path in tmp_path.iterdir())))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with into_archive(tmp_path / "x.bin") as writer:
+        for chunk in chunks(3):
+            writer.write(chunk)
+    assert seen[0] == (3 * CHUNK_BYTES, [".tmp"])
+    assert seen[1][1] == [".bin"], "then the directory"
+
+
 def test_exports_do_not_collide(tmp_path: Path) -> None:
     """Each export has names of its own."""
     for seed in range(5):
