@@ -5,6 +5,7 @@ Invariant: a plugin that is broken is named in the list with its reason, and eve
 
 from __future__ import annotations
 
+import threading
 import tomllib
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import click
 
 INDEX = "berty.commands"
+PATIENCE = 10.0  # seconds for a module that should import nothing slow; a small board may take 1
 _CONFIG_FILE = "berty.toml"
 
 
@@ -47,7 +49,7 @@ def _disabled(home: Path | None) -> Collection[str]:
 
 def _commands_of(point: EntryPoint, taken: Collection[str]) -> list[CommandSpec]:
     try:
-        specs = [_checked(spec) for spec in _call_hook(point)]
+        specs = [_checked(spec) for spec in _in_time(partial(_call_hook, point))]
     except (Exception, SystemExit) as error:  # a stranger's module may do anything at import
         return [_broken(point.name, taken, f"{type(error).__name__}: {error}")]
     names = [spec.name for spec in specs]
@@ -55,6 +57,27 @@ def _commands_of(point: EntryPoint, taken: Collection[str]) -> list[CommandSpec]
     if clash is not None:
         return [_broken(point.name, taken, f"it brings a command {clash!r}, and there is one already")]
     return [spec._replace(load=partial(_load, point.name, spec.load)) for spec in specs]
+
+
+def _in_time(call: Callable[[], list[CommandSpec]]) -> list[CommandSpec]:
+    """Call a stranger's function on a thread that is left behind if it does not end; raises what it raises."""
+    results: list[list[CommandSpec]] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # also SystemExit: a plugin does not end the command
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"importing it did not end within {PATIENCE:g} s")
+    return results[0]
 
 
 def _call_hook(point: EntryPoint) -> list[CommandSpec]:
@@ -93,5 +116,5 @@ def _load(plugin: str, load: Callable[[], click.Command]) -> click.Command:
             _refuse(plugin, broken.reason)
     try:
         return load()
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a stranger's module may do anything at import
         raise UserError(f"the plugin {plugin} cannot be used: {type(error).__name__}: {error}") from error

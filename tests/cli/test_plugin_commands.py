@@ -89,6 +89,15 @@ def test_a_module_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "no radio" in found["raises_at_import"].help
 
 
+def test_a_module_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that never ends its import is left behind, and named."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("berty_core.cli.plugin_commands.PATIENCE", 0.2)
+    (tmp_path / "hangs_at_import.py").write_text("import threading\nthreading.Event().wait(30)")
+    found = plugin_commands(None, COMMANDS, [plugin(monkeypatch, "slow", source="hangs_at_import")])
+    assert "did not end within 0.2 s" in found["slow"].help
+
+
 def test_a_plugin_with_the_name_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken plugin never hides a command of the core."""
     point = plugin(monkeypatch, "send", source="nowhere_to_be_found")
