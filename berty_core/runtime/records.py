@@ -32,6 +32,7 @@ UNHELD = b"u"  # + log + digest: an own message that nobody else is known to hol
 DELIVERY = b"d"  # + log + digest: sealed states of delivery
 UNREAD = b"o"  # + group id: sealed number of messages that nobody has read here
 REFUSED = b"x"  # + log + digest: the block of an ancestor that is refused
+PEER = b"p"  # + group id + blind(device): sealed heads that a device said to hold
 
 COPIED = "copied"  # the name of a setting: this home is a copy and has not yet become a new device
 

@@ -131,6 +131,11 @@ class StoredLog:
         """Remember an ancestor that breaks the rules, so that it does not stand before its descendants."""
         self._records.put(REFUSED + self.key + cid.digest, block)
 
+    def refused(self) -> list[Cid]:
+        """Ancestors that were refused: who gets the log needs them to judge for itself."""
+        prefix = REFUSED + self.key
+        return [Cid(DAG_CBOR + key[len(prefix) :]) for key, _ in self._records.scan(prefix)]
+
     @property
     def newest(self) -> str:
         """The path of the newest entry; an empty text while there is none."""
