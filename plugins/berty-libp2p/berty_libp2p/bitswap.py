@@ -23,7 +23,7 @@ from .peers import PeerId
 
 PROTOCOL: Final = "/ipfs/bitswap/1.2.0"
 MAX_MESSAGE: Final = 4 * 1024 * 1024
-MAX_BLOCK: Final = 2 * 1024 * 1024
+MAX_BLOCK: Final = MAX_MESSAGE - 4096  # entries end at 2 MiB; to go past a larger one it must be seen
 PACKED: Final = 512 * 1024  # bytes of blocks after which a message is closed
 OVERHEAD: Final = 16  # bytes, at most, around each part of a message
 SMALL: Final = 4096  # bytes; a block of this size is sent where only its presence was asked for
@@ -335,6 +335,8 @@ class Bitswap:
             self._say(peer, cid, HAVE)
             return
         del peer.wanted[cid]
+        if peer.open_size + len(block) > MAX_BLOCK:
+            self._close_message(peer)
         peer.out.payload.add(prefix=cid[:4], data=block)
         self._grow(peer, len(block))
 

@@ -29,7 +29,7 @@ from .gossip import Event as GossipEvent
 from .gossip import Joined, Received
 from .host import Host
 from .link import Stream
-from .log_frames import DIRECT_BYTES, GOSSIP_BYTES, Frame, LogFrames, portions
+from .log_frames import DIRECT_BYTES, GOSSIP_BYTES, Frame, LogFrames
 from .peers import PeerId
 from .requests import Requests, until_closed
 
@@ -282,8 +282,7 @@ class Exchange:
         followers, state = self.node.router.followers(log.address), self._states.get(log.id)
         if not followers or state is None:
             return
-        for portion in portions(blocks, GOSSIP_BYTES):
-            data = self._frames.write(log, portion, self._host.now())
+        for portion, data in self._frames.pack(log, blocks, GOSSIP_BYTES, self._host.now()):
             try:
                 self.node.publish(log.address, data)
             except LocalProtocolError:  # one entry alone is too large for a message
@@ -313,8 +312,7 @@ class Exchange:
 
     async def _send_direct(self, log: Log, peer: PeerId, blocks: Sequence[bytes], rotation: bytes) -> None:
         """Send frames on the direct channel, and wait for the peer to close each: it resets what it has read."""
-        for portion in list(portions(blocks, DIRECT_BYTES)) or [[]]:
-            data = self._frames.write(log, portion, self._host.now(), rotation)
+        for _, data in self._frames.pack(log, blocks, DIRECT_BYTES, self._host.now(), rotation):
             try:
                 stream = await self.node.open_stream(peer, DIRECT)
                 stream.send(encode_frame(data, MAX_MESSAGE))

