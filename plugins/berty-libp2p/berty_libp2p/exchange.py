@@ -8,6 +8,7 @@ repeated, since Go drops gossip that its queues have no room for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import anyio
@@ -30,6 +31,7 @@ from .gossip import Joined, Received
 from .host import Host
 from .link import Stream
 from .log_frames import DIRECT_BYTES, GOSSIP_BYTES, Frame, LogFrames
+from .misfits import Misfits
 from .peers import PeerId
 from .requests import Requests, until_closed
 
@@ -39,6 +41,7 @@ QUIET: Final = 0.25  # seconds without one, before they are
 REFRESH: Final = 600.0  # seconds after which topics of another period are looked for
 MAX_INBOX: Final = 1024  # frames and blocks of one log that wait; what is dropped comes again with later heads
 MAX_DEVICES: Final = 1024
+MAX_MISFITS: Final = 4
 MAX_EXPECTED: Final = 65536  # entries that somebody else stored meanwhile stay among the expected
 STORED: Final = 256  # entries in one commit
 
@@ -71,6 +74,7 @@ class Exchange:
         served = {DIRECT: self._serve_direct, **self.requests.served}
         self.node = Host(key, host.entropy, clock, int(host.now() * 1e9), self, self, served, reserved=contacts_only)
         self._frames = LogFrames(self.node.peer_id, host.rotation, host.entropy)
+        self._misfits = Misfits(self._frames, self.node.router)
         self._states: dict[LogId, _LogState] = {}
         self._fetched_for: dict[Cid, LogId] = {}
         self._devices: dict[PeerId, DeviceId] = {}  # as which peers present themselves
@@ -134,6 +138,7 @@ class Exchange:
         self.requests.peer_changed(self.node, peer)
         if peer not in self.node.peers:
             self._tidy()
+            self._misfits.gone(peer)
             self._last_heads = {key: heads for key, heads in self._last_heads.items() if key[0] != peer}
 
     def gossip(self, event: GossipEvent) -> None:
@@ -171,6 +176,10 @@ class Exchange:
             log.id for address, log in self._frames.by_address.items() if peer in self.node.router.followers(address)
         ]
 
+    def misfits(self) -> tuple[str, ...]:
+        """Why peers that are in groups of ours exchange nothing with us, in words; at most so many are told."""
+        return tuple(islice(self._misfits.words(self.node.peers), MAX_MISFITS))
+
     # -- frames in -----------------------------------------------------------------------------
 
     async def _serve_direct(self, peer: PeerId, stream: Stream) -> None:
@@ -183,10 +192,14 @@ class Exchange:
         except RemoteProtocolError:
             self.refused += 1
             return
-        if frame and frame.device and direct:
+        if frame is None:
+            self._misfits.unread(peer, data)
+            return
+        self._misfits.read(peer)
+        if frame.device and direct:
             self._devices[peer] = frame.device
-        state = self._states.get(frame.log.id) if frame else None
-        if frame is not None and state is not None and len(state.inbox) < MAX_INBOX:
+        state = self._states.get(frame.log.id)
+        if state is not None and len(state.inbox) < MAX_INBOX:
             self._note_frame(state, frame, peer, direct=direct)
 
     def _note_frame(self, state: _LogState, frame: Frame, peer: PeerId, *, direct: bool) -> None:

@@ -73,6 +73,16 @@ class LogFrames:
             raise RemoteProtocolError("a heads message for one log that names another")
         return Frame(log, sealed.raw_rotation, tuple(entry_of(head)[1] for head in heads.heads), heads.device)
 
+    def out_of_time(self, data: bytes, logs: Iterable[Log]) -> Log | None:
+        """Which of these logs a frame is for that no rotation of ours names; None for none, or what is no frame."""
+        try:
+            sealed = parse_heads(data)
+            if sealed.raw_rotation in self._by_rotation:
+                return None
+            return next((log for log in logs if open_heads(sealed, log.link_key) is not None), None)
+        except RemoteProtocolError:
+            return None
+
     def write(self, log: Log, blocks: Iterable[bytes], now: float, rotation: bytes = b"") -> bytes:
         """A frame that brings these entries, oldest first; `rotation` of a peer's frame, or today's."""
         heads = tuple(head_of(decode_entry(block)) for block in blocks)

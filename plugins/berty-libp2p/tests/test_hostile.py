@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import attrs
 import pytest
+from anyio.streams.memory import MemoryObjectReceiveStream
 from berty_libp2p import bitswap
+from berty_libp2p import profile as profiles
+from berty_libp2p.announcement import encode_text
+from berty_libp2p.config import Libp2pConfig
+from berty_libp2p.dialler import Dialler
+from berty_libp2p.discovery import Discovery
+from berty_libp2p.multiaddr import Multiaddr
+from berty_libp2p.profile import Libp2pProfile
+from berty_mdns.services import ServiceHeard
 
 from berty_core.codec.cid import Cid
 from berty_core.codec.pb import wesh_pb2 as pb
 from berty_core.contracts.session import Log
 from berty_core.crypto.boxes import seal_secretbox
 from berty_core.protocol.entry import EntryIdentity, LogIdentity, decode_entry, encode_entry, sign_entry
-from berty_core.protocol.group import Group
+from berty_core.protocol.group import WESH, Group
 from berty_core.protocol.heads import head_of, raw_rotation
 from berty_core.protocol.heads_json import MAX_HEADS, encode_heads_json
 from berty_core.runtime.profile_host import NodePort
@@ -132,3 +146,142 @@ async def test_an_entry_that_no_frame_can_carry(tmp_path: Path, kind: str) -> No
                 await port.store(log.id, (await port.verify(log.id, [child])).entries, ())
                 await until(late, lambda: [frame.blocks for frame in late.gossiped()] == [(child,)])
             await still_serves(ann, group, peer)
+
+
+async def test_a_frame_that_comes_again_brings_nothing(tmp_path: Path) -> None:
+    """What is replayed, gossiped or direct, is stored once and told to others once."""
+    async with person(tmp_path, "Ann") as ann:
+        group, log = await group_of(ann)
+        async with wesh_peer(ann, log) as peer, wesh_peer(ann, log) as other:
+            other.direct.clear()
+            blocks = entries(group, log, 3)
+            frame = peer.frames.write(log, blocks, time.time())
+            await peer.send(ann, frame)
+            await until(other, other.gossiped)
+            for _ in range(5):
+                await peer.send(ann, frame)
+                peer.node.publish(log.address, frame)
+            block = await still_serves(ann, group, other)
+            ours = ann.exchange.node.peer_id
+            told = [data for _, data, author in other.messages if author == ours]
+            assert [other.frames.read(data, time.time()).blocks for data in told] == [(blocks[-1],), (block,)]
+            assert other.direct == []
+
+
+async def test_frames_of_long_ago_are_not_read(tmp_path: Path) -> None:
+    """A frame recorded a week ago is nothing; whose clock is wrong is told of in words until it is right again."""
+    async with person(tmp_path, "Ann") as ann:
+        group, log = await group_of(ann)
+        async with wesh_peer(ann, log) as peer:
+            blocks = entries(group, log, 1)
+            await peer.send(ann, peer.frames.write(log, blocks, time.time() - 7 * 86400))
+            (words,) = ann.exchange.misfits()
+            assert str(peer.node.peer_id) in words
+            assert "clocks" in words
+            assert not await held(ann, log, blocks)
+            await peer.send(ann, peer.frames.write(log, blocks, time.time()))
+            await eventually(lambda: held(ann, log, blocks))
+            assert ann.exchange.misfits() == ()
+
+
+async def test_a_peer_of_another_profile_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows a group of ours in other stores is named with both profiles; the status of the node says so."""
+    monkeypatch.setattr(profiles, "LOOK", 0.05)
+    async with person(tmp_path, "Ann") as ann:
+        group, log = await group_of(ann)
+        said: list[tuple[str, ...]] = []
+        profile = Libp2pProfile(Libp2pConfig(host="127.0.0.1"))
+        async with anyio.create_task_group() as tasks:
+            port = NodePort(ann.node, "libp2p", said=lambda state, reasons: said.append(reasons))
+            await tasks.start(profile.run, port)
+            assert said.pop() == ("it finds nobody by itself: that needs berty-mdns",)
+            peer = WeshPeer()
+            await tasks.start(peer.node.run)
+            peer.node.subscribe(group.address(WESH, log.id.kind).text)
+            peer.node.subscribe("another topic_of_theirs")
+            await peer.node.dial(Multiaddr.parse(profile.addresses()[0]))
+
+            async def told() -> bool:
+                return bool(said)
+
+            await eventually(told)
+            assert "'wesh' does, this node as 'berty'" in said[-1][-1]
+            peer.node.close_peer(next(iter(peer.node.peers)))
+            await eventually(lambda: _last(said, 1))
+            tasks.cancel_scope.cancel()
+
+
+async def _last(said: list[tuple[str, ...]], count: int) -> bool:
+    return len(said[-1]) == count
+
+
+async def test_a_phone_that_goes_away_in_the_middle(tmp_path: Path) -> None:
+    """It vanishes while we fetch from it: nothing is left over; when it is back, the rest of the gap is closed."""
+    async with person(tmp_path, "Ann") as ann:
+        group, log = await group_of(ann)
+        blocks = entries(group, log, 60)
+        async with wesh_peer(ann, log) as peer:
+            peer.blocks.update((Cid.of(block), block) for block in blocks[30:])
+            await peer.send(ann, peer.frames.write(log, blocks[-1:], time.time()))
+            await eventually(lambda: _fetched(ann, Cid.of(blocks[30])))
+        await eventually(lambda: _idle(ann))
+        assert not await held(ann, log, blocks[30:31])
+        async with wesh_peer(ann, log) as peer:
+            peer.blocks.update((Cid.of(block), block) for block in blocks)
+            await peer.send(ann, peer.frames.write(log, blocks[-1:], time.time()))
+            await eventually(lambda: held(ann, log, blocks))
+
+
+async def _fetched(one: Person, cid: Cid) -> bool:
+    """Whether a block is here, or waits for what is missing below it."""
+    return any(cid in state.gap for state in one.exchange._states.values())
+
+
+async def _idle(one: Person) -> bool:
+    states = one.exchange._states.values()
+    return not one.exchange.node.exchange.fetching and not any(state.busy or len(state.gap) for state in states)
+
+
+async def test_our_own_announcement_comes_back(tmp_path: Path) -> None:
+    """Under our name or another one: we never dial ourselves."""
+    async with person(tmp_path, "Ann") as ann, anyio.create_task_group() as tasks:
+        node = ann.exchange.node
+        dialler = Dialler(node, lambda peer: False, tasks, logging.getLogger("test"))
+        lan = Echoing(encode_text([ann.address]))
+        discovery = Discovery(lan, node, dialler, NodePort(ann.node, "libp2p"))
+        tasks.start_soon(partial(discovery.run, discoverable=True))
+        await lan.looked.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert discovery._found["another name"] == (ann.address,)
+        assert dialler._scopes == {}
+        tasks.cancel_scope.cancel()
+
+
+class Echoing:
+    """A network that repeats what is announced, under that name and another one."""
+
+    hosts = ("127.0.0.1",)
+
+    def __init__(self, text: bytes) -> None:
+        self.looked = anyio.Event()
+        self._text = text
+        self._send, self._heard = anyio.create_memory_object_stream[ServiceHeard](8)
+
+    async def announce(
+        self, kind: str, instance: str, server: str, port: int, text: Callable[[Sequence[str]], bytes]
+    ) -> None:
+        for name in (instance, "another name"):
+            self._send.send_nowait(ServiceHeard(name, is_there=True))
+
+    @contextmanager
+    def browse(self, kind: str) -> Iterator[MemoryObjectReceiveStream[ServiceHeard]]:
+        with self._send, self._heard:
+            yield self._heard
+
+    async def text(self, kind: str, instance: str) -> bytes:
+        assert instance == "another name", "our own name is not asked about"
+        self.looked.set()
+        return self._text
+
+    async def withdraw(self, kind: str) -> None:
+        await anyio.lowlevel.checkpoint()
