@@ -153,7 +153,7 @@ class Bitswap:
             if wanted.say_no:
                 self._say(peer, cid, DONT_HAVE)
             return
-        self._give(peer, cid, wanted, block)
+        self._give_in_time(peer, cid, wanted, block)
 
     def added(self, cid: Cid, block: bytes) -> None:
         """A block is here that was not before: whoever asked for it gets it."""
@@ -161,10 +161,14 @@ class Bitswap:
             wanted = peer.wanted.get(cid)
             if wanted is None or cid in peer.due or cid in peer.looking:
                 continue
-            if peer.size < MAX_MESSAGE:
-                self._give(peer, cid, wanted, block)
-            else:
-                peer.due[cid] = None
+            self._give_in_time(peer, cid, wanted, block)
+
+    def _give_in_time(self, peer: _Peer, cid: bytes, wanted: _Wanted, block: bytes) -> None:
+        """A peer that does not read finds its blocks in the store later."""
+        if peer.size < MAX_MESSAGE:
+            self._give(peer, cid, wanted, block)
+        else:
+            peer.due[cid] = None
 
     # -- peers ---------------------------------------------------------------------------------
 
@@ -341,7 +345,7 @@ class Bitswap:
         self._grow(peer, len(block))
 
     def _say(self, peer: _Peer, cid: bytes, presence: int) -> None:
-        if peer.size > 2 * MAX_MESSAGE:
+        if peer.size > 3 * MAX_MESSAGE:
             raise RemoteProtocolError("the peer asks for blocks faster than it reads")
         peer.out.presences.add(cid=cid, type=presence)
         self._grow(peer, len(cid))
