@@ -147,6 +147,15 @@ class ProfileHost(Protocol):
         `refused` are blocks that did not hold: entries that descend from them go on without them.
         """
 
+    async def sent(self, log: LogId, cids: Sequence[Cid]) -> None:
+        """Entries were handed to a live peer that has shown the group's link key; nothing more is known of them."""
+
+    async def named(self, log: LogId, cids: Sequence[Cid], device: DeviceId | None, *, heads: bool) -> None:
+        """A peer that has shown the group's link key, as this device, holds these entries and their ancestors.
+
+        `heads`: they are everything that it holds, so that what comes after them is news.
+        """
+
     async def blocks(self, cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
         """Blocks of any log, for peers that name them."""
 

@@ -5,6 +5,7 @@ Invariant: an entry is in only once all its parents are, or are refused.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
@@ -19,6 +20,7 @@ from .records import ENTRY, HEAD, INDEX, REFUSED, Records, after_prefix
 
 MAX_REFUSED_BLOCK = 4 * 1024 * 1024
 GRAPH_CACHE = 4096  # entries whose place and parents are kept in memory
+MAX_WALK = 4096  # entries that are read to find out what heads descend from
 
 
 @attrs.frozen
@@ -169,6 +171,27 @@ class StoredLog:
         """Up to two entries whose digest starts so."""
         found = self._records.scan(ENTRY + self.key + digest)  # with what the open transaction inserted
         return [Cid(DAG_CBOR + key[-32:]) for key, _ in found[:2]]
+
+    def reached(self, heads: Iterable[Cid], wanted: Iterable[Cid], limit: int = MAX_WALK) -> list[Cid]:
+        """Those of `wanted` that are among `heads` or their ancestors, as far as reading so many entries tells."""
+        heads = [cid for cid in heads if cid in self]
+        sought = {cid: time for cid in wanted if (time := self.time_of(cid)) is not None}
+        if self.heads.keys() <= set(heads):
+            return list(sought)
+        earliest = min(sought.values(), default=0)
+        walk = [(-(self.time_of(cid) or 0), cid) for cid in dict.fromkeys(heads)]
+        heapq.heapify(walk)
+        seen, found = set(heads), list[Cid]()
+        while walk and len(found) < len(sought) and limit > 0:
+            time, cid = heapq.heappop(walk)
+            limit -= 1
+            if cid in sought:
+                found.append(cid)
+            for parent in self.parents(cid) if -time > earliest else ():
+                if parent not in seen:
+                    seen.add(parent)
+                    heapq.heappush(walk, (-(self.time_of(parent) or 0), parent))
+        return found
 
     def find(self, digest: bytes) -> Cid | None:
         """The entry whose digest starts with these bytes (16 or more), or the refused one, which others need too."""

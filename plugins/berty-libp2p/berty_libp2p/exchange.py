@@ -46,6 +46,15 @@ MAX_EXPECTED: Final = 65536  # entries that somebody else stored meanwhile stay 
 STORED: Final = 256  # entries in one commit
 
 
+@attrs.frozen
+class _Named:
+    """Entries that a peer says it holds, as which device, and whether they are all of its heads."""
+
+    cids: tuple[Cid, ...]
+    device: DeviceId | None
+    heads: bool
+
+
 @attrs.define(eq=False)
 class _LogState:
     """What is under way for one log."""
@@ -54,9 +63,11 @@ class _LogState:
     inbox: dict[Cid, bytes] = attrs.field(factory=dict)
     senders: dict[PeerId, None] = attrs.field(factory=dict)
     to_answer: dict[PeerId, tuple[frozenset[Cid], bytes]] = attrs.field(factory=dict)
+    named: dict[PeerId, _Named] = attrs.field(factory=dict)  # what peers say they hold
     bad: list[bytes] = attrs.field(factory=list)  # blocks that did not hold
     direct: bool = False  # whether what waits came by a direct frame
     busy: bool = False
+    members: set[PeerId] = attrs.field(factory=set)  # peers that have shown the link key
     expected: set[Cid] = attrs.field(factory=set)  # being stored by us: gossip has spread them already
     published: int = 0
     quiet: bool = True
@@ -140,11 +151,13 @@ class Exchange:
             self._tidy()
             self._misfits.gone(peer)
             self._last_heads = {key: heads for key, heads in self._last_heads.items() if key[0] != peer}
+            for state in self._states.values():
+                state.members.discard(peer)
 
     def gossip(self, event: GossipEvent) -> None:
         """A message came, or a peer joined a topic."""
         if isinstance(event, Received):
-            self._take_frame(event.message.data, event.sender, direct=False)
+            self._take_frame(event.message.data, event.sender, event.message.author, direct=False)
         elif isinstance(event, Joined) and (log := self._frames.by_address.get(event.topic)):
             self._start(self._send_heads, log, event.peer)
 
@@ -184,9 +197,9 @@ class Exchange:
 
     async def _serve_direct(self, peer: PeerId, stream: Stream) -> None:
         """A frame on the direct channel: the peer has just joined."""
-        self._take_frame(await stream.receive_frame(MAX_MESSAGE), peer, direct=True)
+        self._take_frame(await stream.receive_frame(MAX_MESSAGE), peer, peer, direct=True)
 
-    def _take_frame(self, data: bytes, peer: PeerId, *, direct: bool) -> None:
+    def _take_frame(self, data: bytes, peer: PeerId, author: PeerId, *, direct: bool) -> None:
         try:
             frame = self._frames.read(data, self._host.now())
         except RemoteProtocolError:
@@ -201,6 +214,10 @@ class Exchange:
         state = self._states.get(frame.log.id)
         if state is not None and len(state.inbox) < MAX_INBOX:
             self._note_frame(state, frame, peer, direct=direct)
+            if frame.peer_id == author:  # it speaks for itself
+                cids = tuple(map(Cid.of, frame.blocks))
+                state.named[author] = _Named(cids, frame.device, direct)
+                state.members.add(author)
 
     def _note_frame(self, state: _LogState, frame: Frame, peer: PeerId, *, direct: bool) -> None:
         brought = {Cid.of(block): block for block in frame.blocks}
@@ -260,6 +277,9 @@ class Exchange:
         answers, state.to_answer = state.to_answer, {}
         direct, state.direct = state.direct, False
         state.senders.clear()
+        named, state.named = state.named, {}
+        for one in named.values():
+            await self._host.named(log_id, one.cids, one.device, heads=one.heads)
         if log is None:
             return
         if direct and added:
@@ -301,6 +321,8 @@ class Exchange:
             except LocalProtocolError:  # one entry alone is too large for a message
                 for peer in followers:
                     self._start(self._send_direct, log, peer, portion, b"")
+            if not state.members.isdisjoint(followers):
+                self._start(self._host.sent, log.id, list(map(Cid.of, portion)))
             state.published += 1
         if state.published >= BURST and state.quiet:
             state.quiet = False

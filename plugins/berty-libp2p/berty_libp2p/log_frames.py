@@ -31,13 +31,14 @@ FRAME_HEADS: Final = 500
 class Frame:
     """What a peer says of a log: blocks that hash to what they claim, in its order. Signatures are not checked yet.
 
-    Whoever has the log's link key can name any `device`.
+    Whoever has the log's link key can name any `device` and any `peer_id` (binary).
     """
 
     log: Log
     rotation: bytes
     blocks: tuple[bytes, ...] = attrs.field(repr=False)
     device: DeviceId | None = None
+    peer_id: bytes = b""
 
 
 class LogFrames:
@@ -71,7 +72,8 @@ class LogFrames:
             return None
         if heads.address != log.address:
             raise RemoteProtocolError("a heads message for one log that names another")
-        return Frame(log, sealed.raw_rotation, tuple(entry_of(head)[1] for head in heads.heads), heads.device)
+        blocks = tuple(entry_of(head)[1] for head in heads.heads)
+        return Frame(log, sealed.raw_rotation, blocks, heads.device, heads.peer_id)
 
     def out_of_time(self, data: bytes, logs: Iterable[Log]) -> Log | None:
         """Which of these logs a frame is for that no rotation of ours names; None for none, or what is no frame."""
