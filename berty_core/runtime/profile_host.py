@@ -24,6 +24,7 @@ from ..protocol.rendezvous import contact_topic, period_start
 from ..protocol.shareable import ShareableContact
 from .device_settings import DeviceSettings
 from .effects import DeliveryChanged, Effect, EffectsMissed, EntryAdded, GroupsChanged
+from .records import PLACE
 from .verification import INLINE, verify_blocks, verify_in_threads
 
 if TYPE_CHECKING:
@@ -192,15 +193,14 @@ class NodePort:
         return await self._node.store.read(self._blocks, cids)
 
     def _blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-        logs = [stored for replica in self._node.replica.groups.values() for stored in replica.logs.values()]
+        replica = self._node.replica
+        logs = {stored.key: stored for group in replica.groups.values() for stored in group.logs.values()}
         found: dict[Cid, bytes] = {}
         for cid in cids:
-            for position, stored in enumerate(logs):
-                block = stored.block(cid)
-                if block is not None:
-                    found[cid] = block
-                    logs.insert(0, logs.pop(position))  # the next one is probably of the same log
-                    break
+            place = replica.records.get(PLACE + cid.digest)
+            stored = logs.get(place) if place is not None else None  # that of a group that was left is not given
+            if stored is not None and (block := stored.block(cid)) is not None:
+                found[cid] = block
         return found
 
     async def meeting(self) -> Meeting:

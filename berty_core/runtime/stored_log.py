@@ -16,7 +16,7 @@ from ..errors import StoreCorrupt
 from ..protocol.entry import Entry, decode_entry
 from ..protocol.log import REFERENCE_COUNT, Position, choose_references, effective_time
 from ..protocol.range_index import RangeIndex, cid_of, path_of
-from .records import ENTRY, HEAD, INDEX, REFUSED, Records, after_prefix
+from .records import ENTRY, HEAD, INDEX, LOG_KEY, PLACE, REFUSED, Records, after_prefix
 
 MAX_REFUSED_BLOCK = 4 * 1024 * 1024
 GRAPH_CACHE = 4096  # entries whose place and parents are kept in memory
@@ -41,7 +41,7 @@ class StoredLog:
 
     def __init__(self, records: Records, address: str) -> None:
         self.address = address
-        self.key = Cid.parse(address.split("/")[2]).digest[:16]
+        self.key = Cid.parse(address.split("/")[2]).digest[:LOG_KEY]
         self._records = records
         self._index = RangeIndex(
             lambda path: records.get(INDEX + self.key + path.encode()),
@@ -114,6 +114,7 @@ class StoredLog:
             parents = [self.time_of(parent) or 0 for parent in entry.next]
             position = Position.of(effective_time(parents), entry.cid)
             self._records.put(ENTRY + self.key + entry.cid.digest, position.time.to_bytes(4, "big") + block)
+            self._records.put(PLACE + entry.cid.digest, self.key)
             self._move_heads(entry, position.time)
             self._remember(position, entry)
             positions.append(position)
@@ -132,6 +133,8 @@ class StoredLog:
     def refuse(self, cid: Cid, block: bytes) -> None:
         """Remember an ancestor that breaks the rules, so that it does not stand before its descendants."""
         self._records.put(REFUSED + self.key + cid.digest, block)
+        if self._records.get(PLACE + cid.digest) is None:
+            self._records.put(PLACE + cid.digest, self.key)
 
     @property
     def newest(self) -> str:
