@@ -7,7 +7,7 @@ repeated, since Go drops gossip that its queues have no room for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -23,7 +23,7 @@ from berty_core.errors import BertyError, LocalProtocolError, RemoteProtocolErro
 from berty_core.ids import DeviceId
 from berty_core.protocol.heads import MAX_MESSAGE
 
-from .bitswap import BlockFetched
+from .bitswap import MAX_FETCHES, BlockFetched
 from .bitswap import Event as BlockEvent
 from .gap import Gap
 from .gossip import Event as GossipEvent
@@ -41,6 +41,7 @@ QUIET: Final = 0.25  # seconds without one, before they are
 REFRESH: Final = 600.0  # seconds after which topics of another period are looked for
 MAX_INBOX: Final = 1024  # frames and blocks of one log that wait; what is dropped comes again with later heads
 MAX_DEVICES: Final = 1024
+MAX_WANTED: Final = 8192  # blocks of one log at a time
 MAX_MISFITS: Final = 4
 MAX_EXPECTED: Final = 65536  # entries that somebody else stored meanwhile stay among the expected
 STORED: Final = 256  # entries in one commit
@@ -66,6 +67,7 @@ class _LogState:
     named: dict[PeerId, _Named] = attrs.field(factory=dict)  # what peers say they hold
     bad: list[bytes] = attrs.field(factory=list)  # blocks that did not hold
     direct: bool = False  # whether what waits came by a direct frame
+    added: int = 0  # entries of a gap that is not closed yet
     busy: bool = False
     members: set[PeerId] = attrs.field(factory=set)  # peers that have shown the link key
     expected: set[Cid] = attrs.field(factory=set)  # being stored by us: gossip has spread them already
@@ -240,7 +242,7 @@ class Exchange:
                 inbox, state.inbox = state.inbox, {}
                 if inbox:
                     await self._take_blocks(log_id, state, inbox)
-                if not state.gap.fetching or state.gap.full:
+                if not state.gap.fetching:
                     await self._close_gap(log_id, state)
                 if not state.inbox:
                     return
@@ -252,13 +254,26 @@ class Exchange:
         verified = await self._host.verify(log_id, [blocks[cid] for cid in new])
         self.refused += len(verified.refused)
         state.bad += verified.refused
+        links = state.gap.add(verified.entries)
         state.gap.fetching.difference_update(blocks)
-        links = await self._host.unknown(log_id, state.gap.add(verified.entries))
-        wanted = [cid for cid in links if cid not in state.inbox and cid not in self._fetched_for]
-        if wanted and not state.gap.full:
-            state.gap.fetching.update(wanted)
-            self._fetched_for.update(dict.fromkeys(wanted, log_id))
-            self.node.fetch(wanted, list(state.senders))
+        if state.gap.full:
+            links, dropped = state.gap.sink()
+            self._cancel(dropped)
+        links = list(await self._host.unknown(log_id, links))
+        self._fetch(log_id, state, [cid for cid in links if cid not in state.inbox])
+
+    def _cancel(self, cids: Collection[Cid]) -> None:
+        for cid in cids:
+            self._fetched_for.pop(cid, None)
+        self.node.cancel(cids)
+
+    def _fetch(self, log_id: LogId, state: _LogState, wanted: Sequence[Cid]) -> None:
+        """Ask for blocks; an honest log never asks for as many as there is no room for."""
+        room = min(MAX_WANTED - len(state.gap.fetching), MAX_FETCHES - self.node.exchange.fetching)
+        wanted = [cid for cid in wanted if self._fetched_for.get(cid, log_id) == log_id][: max(0, room)]
+        state.gap.fetching.update(wanted)
+        self._fetched_for.update(dict.fromkeys(wanted, log_id))
+        self.node.fetch(wanted, list(state.senders))
 
     async def _close_gap(self, log_id: LogId, state: _LogState) -> None:
         """Nothing is on its way any more: store what is here, pass it on, and answer who has just joined."""
@@ -273,6 +288,12 @@ class Exchange:
             added += await self._host.store(log_id, pairs[begin : begin + STORED], bad if last else ())
         for entry, block in pairs:
             self.node.added(entry.cid, block)
+        state.added += added
+        if not added:
+            state.gap.give_up_above()
+        if await self._rise(log_id, state):
+            return
+        added, state.added = state.added, 0
         log = next((log for log in self._frames.by_address.values() if log.id == log_id), None)
         answers, state.to_answer = state.to_answer, {}
         direct, state.direct = state.direct, False
@@ -286,6 +307,14 @@ class Exchange:
             self._gossip(log, await self._host.heads(log_id))
         for peer, (brought, rotation) in answers.items():
             await self._answer(log, peer, brought, rotation)
+
+    async def _rise(self, log_id: LogId, state: _LogState) -> bool:
+        """Whether the stretch above what was stored is being fetched now."""
+        while begun := state.gap.rise():
+            if wanted := await self._host.unknown(log_id, begun):
+                self._fetch(log_id, state, wanted)
+                return bool(state.gap.fetching)
+        return False
 
     async def _answer(self, log: Log, peer: PeerId, brought: frozenset[Cid], rotation: bytes) -> None:
         heads = await self._host.heads(log.id)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final
 
 import anyio
-import ifaddr
 from anyio.abc import TaskStatus
 
 from berty_core.contracts.session import PeerView, ProfileHost
@@ -198,6 +197,8 @@ def _spelled_out(address: Multiaddr) -> Iterator[Multiaddr]:
     if host not in EVERYWHERE:
         yield address
         return
+    import ifaddr  # noqa: PLC0415  slow: it looks for a C library, by a process of its own
+
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             text = entry.ip if isinstance(entry.ip, str) else entry.ip[0]

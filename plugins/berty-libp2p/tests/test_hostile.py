@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,16 @@ import attrs
 import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream
 from berty_libp2p import bitswap
+from berty_libp2p import exchange as exchanges
+from berty_libp2p import gap as gaps
 from berty_libp2p import profile as profiles
 from berty_libp2p.announcement import encode_text
 from berty_libp2p.config import Libp2pConfig
 from berty_libp2p.dialler import Dialler
 from berty_libp2p.discovery import Discovery
+from berty_libp2p.gap import Gap
 from berty_libp2p.multiaddr import Multiaddr
+from berty_libp2p.peers import PeerId
 from berty_libp2p.profile import Libp2pProfile
 from berty_mdns.services import ServiceHeard
 
@@ -29,7 +34,7 @@ from berty_core.codec.cid import Cid
 from berty_core.codec.pb import wesh_pb2 as pb
 from berty_core.contracts.session import Log
 from berty_core.crypto.boxes import seal_secretbox
-from berty_core.protocol.entry import EntryIdentity, LogIdentity, decode_entry, encode_entry, sign_entry
+from berty_core.protocol.entry import MAX_LINKS, EntryIdentity, LogIdentity, decode_entry, encode_entry, sign_entry
 from berty_core.protocol.group import WESH, Group
 from berty_core.protocol.heads import head_of, raw_rotation
 from berty_core.protocol.heads_json import MAX_HEADS, encode_heads_json
@@ -240,6 +245,72 @@ async def _fetched(one: Person, cid: Cid) -> bool:
 async def _idle(one: Person) -> bool:
     states = one.exchange._states.values()
     return not one.exchange.node.exchange.fetching and not any(state.busy or len(state.gap) for state in states)
+
+
+async def test_a_gap_beyond_what_may_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed all the same, each block fetched twice at most, while news go on; memory stays bounded."""
+    monkeypatch.setattr(gaps, "MAX_ENTRIES", 300)  # much more than the span of an entry's links
+    async with person(tmp_path, "Ann") as ann:
+        group, log = await group_of(ann)
+        blocks = entries(group, log, 1000)
+        async with wesh_peer(ann, log) as peer:
+            reads = count_reads(peer)
+            kept: list[int] = []
+            gap = ann.exchange._states[log.id].gap
+            monkeypatch.setattr(gap, "sink", lambda: (kept.append(len(gap)), Gap.sink(gap))[1])
+            peer.blocks.update((Cid.of(block), block) for block in blocks)
+            await peer.send(ann, peer.frames.write(log, blocks[900:901], time.time()))
+            await eventually(lambda: _sunk(kept))
+            for number in range(901, 1000, 33):
+                await peer.send(ann, peer.frames.write(log, blocks[number : number + 1], time.time()))
+            await peer.send(ann, peer.frames.write(log, blocks[-1:], time.time()))
+            await eventually(lambda: held(ann, log, blocks), 30)
+            assert len(kept) > 2
+            assert max(kept) <= 300 + bitswap.IN_FLIGHT
+            assert sum(reads.values()) <= 2.5 * len(blocks)
+            await still_serves(ann, group, peer)
+
+
+def count_reads(peer: WeshPeer) -> Counter[Cid]:
+    """How often each block is asked for from now on."""
+    reads, read = Counter[Cid](), peer.read
+
+    async def counted(cids: Iterable[Cid]) -> Mapping[Cid, bytes]:
+        cids = list(cids)
+        reads.update(cids)
+        return await read(cids)
+
+    peer.read = counted  # type: ignore[method-assign]
+    return reads
+
+
+async def _sunk(kept: list[int]) -> bool:
+    return bool(kept)
+
+
+async def test_more_links_than_can_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that name 8,192 others each, which nobody has: what is asked for is bounded, and the log goes on."""
+    monkeypatch.setattr(exchanges, "MAX_WANTED", 50)
+    async with person(tmp_path, "Ann") as ann:
+        group, log = await group_of(ann)
+        async with wesh_peer(ann, log) as peer:
+            identity = LogIdentity.of(group.signing_key)
+            asked: list[int] = []
+            fetch = ann.exchange.node.fetch
+
+            def noted(cids: Iterable[Cid], peers: Iterable[PeerId] = ()) -> None:
+                fetch(cids, peers)
+                asked.append(ann.exchange.node.exchange.fetching)
+
+            ann.exchange.node.fetch = noted  # type: ignore[method-assign]
+            for _ in range(3):
+                names = [Cid.of(os.urandom(32)) for _ in range(2 * MAX_LINKS)]
+                block = sign_entry(identity, log.address, b"x", tuple(names[::2]), tuple(names[1::2]), 1)[1]
+                await peer.send(ann, peer.frames.write(log, [block], time.time()))
+            good = entries(group, log, 1)
+            await peer.send(ann, peer.frames.write(log, good, time.time()))
+            await eventually(lambda: held(ann, log, good), 30)
+            assert max(asked) <= 50
 
 
 async def test_our_own_announcement_comes_back(tmp_path: Path) -> None:
