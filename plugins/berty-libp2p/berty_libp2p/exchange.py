@@ -45,6 +45,7 @@ MAX_WANTED: Final = 8192  # blocks of one log at a time
 MAX_MISFITS: Final = 4
 MAX_EXPECTED: Final = 65536  # entries that somebody else stored meanwhile stay among the expected
 STORED: Final = 256  # entries in one commit
+FEW: Final = 4  # blocks that are checked before it is asked whether they are known: one question the less
 
 
 @attrs.frozen
@@ -250,17 +251,23 @@ class Exchange:
             state.busy = False
 
     async def _take_blocks(self, log_id: LogId, state: _LogState, blocks: dict[Cid, bytes]) -> None:
-        new = await self._host.unknown(log_id, list(blocks))
+        """Keep what is new and holds, and ask for what it leads to that the log lacks."""
+        asked_first = len(blocks) > FEW
+        new = await self._host.unknown(log_id, list(blocks)) if asked_first else list(blocks)
         verified = await self._host.verify(log_id, [blocks[cid] for cid in new])
-        self.refused += len(verified.refused)
-        state.bad += verified.refused
-        links = state.gap.add(verified.entries)
+        links = [cid for entry, _ in verified.entries for cid in (*entry.next, *entry.refs)]
+        unknown = set(await self._host.unknown(log_id, list(dict.fromkeys(links if asked_first else [*links, *new]))))
+        unknown.update(new if asked_first else ())
+        refused = [block for block in verified.refused if Cid.of(block) in unknown]
+        self.refused += len(refused)
+        state.bad += refused
+        links = state.gap.add([pair for pair in verified.entries if pair[0].cid in unknown])
         state.gap.fetching.difference_update(blocks)
         if state.gap.full:
             links, dropped = state.gap.sink()
             self._cancel(dropped)
-        links = list(await self._host.unknown(log_id, links))
-        self._fetch(log_id, state, [cid for cid in links if cid not in state.inbox])
+            unknown = set(await self._host.unknown(log_id, links))
+        self._fetch(log_id, state, [cid for cid in links if cid in unknown and cid not in state.inbox])
 
     def _cancel(self, cids: Collection[Cid]) -> None:
         for cid in cids:
