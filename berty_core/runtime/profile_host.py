@@ -120,7 +120,7 @@ class NodePort:
 
     def _unknown(self, log: LogId, cids: Sequence[Cid]) -> list[Cid]:
         replica = self._node.replica.groups.get(log.group)
-        return [cid for cid in cids if cid not in replica.logs[log.kind]] if replica else []
+        return replica.logs[log.kind].lacking(cids) if replica else []
 
     async def verify(self, log: LogId, blocks: Sequence[bytes]) -> Verified:
         """Check blocks; many of them on threads."""

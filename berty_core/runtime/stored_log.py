@@ -88,6 +88,10 @@ class StoredLog:
     def __contains__(self, cid: Cid) -> bool:
         return self.time_of(cid) is not None
 
+    def lacking(self, cids: Iterable[Cid]) -> list[Cid]:
+        """Those that are neither here nor refused: one look for each that is nowhere."""
+        return [cid for cid in cids if self._records.get(PLACE + cid.digest) is None or cid not in self]
+
     def __len__(self) -> int:
         return self.index.summary().count
 

@@ -255,8 +255,9 @@ class Exchange:
         asked_first = len(blocks) > FEW
         new = await self._host.unknown(log_id, list(blocks)) if asked_first else list(blocks)
         verified = await self._host.verify(log_id, [blocks[cid] for cid in new])
-        links = [cid for entry, _ in verified.entries for cid in (*entry.next, *entry.refs)]
-        unknown = set(await self._host.unknown(log_id, list(dict.fromkeys(links if asked_first else [*links, *new]))))
+        every = dict.fromkeys(cid for entry, _ in verified.entries for cid in (*entry.next, *entry.refs))
+        links = [cid for cid in every if cid not in state.gap and cid not in blocks]
+        unknown = set(await self._host.unknown(log_id, links if asked_first else [*links, *new]))
         unknown.update(new if asked_first else ())
         refused = [block for block in verified.refused if Cid.of(block) in unknown]
         self.refused += len(refused)
