@@ -56,6 +56,7 @@ class NodePort:
         self.entropy = node.entropy
         self.rotation = PROFILES[node.profile_name].rotation
         self._node = node
+        self._name = name
         self._settings = DeviceSettings(node.store, node.replica, name)
         self._said = said
 

@@ -9,7 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from berty_mdns.txt import encode_txt
+
 from berty_core.codec.frames import FrameReader
+from berty_core.contracts.transport import Beacon
 
 VECTORS: Final = Path(__file__).parent.parent / "vectors"
 MOST: Final = 12
@@ -114,6 +117,7 @@ def _keys() -> Iterator[bytes]:
 
 _ADDRESS: Final = "/ip4/192.168.1.7/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 _SOURCES: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
+    "advert": lambda: [encode_txt(Beacon(bytes(8), tuple(bytes([tag]) * 8 for tag in range(40))))],
     "varint": lambda: [b"\x80\x01", b"\xff" * 9 + b"\x01"],
     "base58": lambda: (peer.encode() for peer in _peers()),
     "cid": _field("metadata", "cid_bytes"),

@@ -27,7 +27,7 @@ TAKEN = {*("cid", "cid_text", "dagcbor", "heads", "heads_box", "link", "group", 
         "local_records",
         "announcement",
     ),
-    *("multiaddr_text", "varint", "negotiation", "connection", "contact_request", "session"),
+    *("advert", "multiaddr_text", "varint", "negotiation", "connection", "contact_request", "session"),
 }
 
 
