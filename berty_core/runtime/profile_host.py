@@ -13,7 +13,18 @@ import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..codec.cid import Cid
-from ..contracts.session import Added, Change, Changes, ChangesMissed, Log, LogId, LogsChanged, Meeting, Verified
+from ..contracts.session import (
+    Added,
+    Change,
+    Changes,
+    ChangesMissed,
+    Log,
+    LogId,
+    LogsChanged,
+    Meeting,
+    Stored,
+    Verified,
+)
 from ..contracts.transport import State, Transport
 from ..crypto.keys import PrivateKey, Secret
 from ..ids import AccountId, DeviceId, GroupId
@@ -133,18 +144,18 @@ class NodePort:
             return verify_blocks(blocks, address, key)
         return await verify_in_threads(blocks, address, key)
 
-    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
+    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
         """Add verified entries in one commit."""
         return await self._node.store.write(self._store, log, entries, refused)
 
-    def _store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
+    def _store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
         replica = self._node.replica.groups.get(log.group)
         if replica is None:
-            return 0
-        added = len(replica.receive(log.kind, entries).added)
+            return Stored(0)
+        received = replica.receive(log.kind, entries)
         for block in refused:
             replica.refuse(log.kind, block)
-        return added
+        return Stored(len(received.added), received.missing)
 
     async def sent(self, log: LogId, cids: Sequence[Cid]) -> None:
         """Entries were handed to a live peer of the group."""

@@ -318,7 +318,9 @@ async def hand_over(ann: Ours, blocks: list[bytes]) -> None:
 # -- what was missed -----------------------------------------------------------------------------
 
 
-async def measure_missed(table: Table, program: Path, paths: tuple[Path, Path], count: int, private: float) -> None:
+async def measure_missed(
+    table: Table, program: Path, paths: tuple[Path, Path], count: int, private: float, floor: float
+) -> None:
     """So many messages of 256 bytes that a Go node has: fetched by us, and by another Go node from it and from us."""
     with author(paths[1]) as bob:
         written = bob.write(count)
@@ -341,7 +343,7 @@ async def measure_missed(table: Table, program: Path, paths: tuple[Path, Path], 
                 "aim: 3 s for 10000",
             )
             table.add("  messages a second, beside the private session", count / spent, "1/s", private or None)
-            table.add("  CPU of ours per message", used / count * 1e6, "us")
+            table.add("  CPU of ours per message", used / count * 1e6, "us", floor, "beside the floor to open")
             table.add("  peak memory of our process so far", bench_messages.memory(), "MB")
             await serve_missed(table, program, one, ann, [cid for cid, _ in written])
 
@@ -383,6 +385,7 @@ def main() -> None:
     if not program.is_file():
         sys.exit("the Go program is not built: python plugins/berty-libp2p/tests/interop/build.py peer")
     table, rounds = Table(), 50 if chosen.quick else 300
+    _, floor = bench_messages.measure_floor(bench_messages.Table())
     bench_messages.measure_fsync(table)  # a durable `send` and what is stored each wait for one
     with homes() as paths:
         anyio.run(measure_connect, table, program, paths[0], 10 if chosen.quick else 40)
@@ -394,7 +397,7 @@ def main() -> None:
         bench_messages.measure_network(beside, count, 20 if chosen.quick else 100)
         private = beside.rows[0]["value"]
         with homes() as paths:
-            anyio.run(measure_missed, table, program, paths, count, private)
+            anyio.run(measure_missed, table, program, paths, count, private, floor)
     if chosen.json:
         chosen.json.write_text(json.dumps(table.rows, indent=1))
 

@@ -25,7 +25,7 @@ from berty_core.protocol.heads import MAX_MESSAGE
 
 from .bitswap import MAX_FETCHES, BlockFetched
 from .bitswap import Event as BlockEvent
-from .gap import Gap
+from .gap import Gap, Pair
 from .gossip import Event as GossipEvent
 from .gossip import Joined, Received
 from .host import Host
@@ -45,7 +45,7 @@ MAX_WANTED: Final = 8192  # blocks of one log at a time
 MAX_MISFITS: Final = 4
 MAX_EXPECTED: Final = 65536  # entries that somebody else stored meanwhile stay among the expected
 STORED: Final = 256  # entries in one commit
-FEW: Final = 4  # blocks that are checked before it is asked whether they are known: one question the less
+FEW: Final = 4  # blocks that are stored at once, without asking first what of them is known
 
 
 @attrs.frozen
@@ -69,6 +69,7 @@ class _LogState:
     bad: list[bytes] = attrs.field(factory=list)  # blocks that did not hold
     direct: bool = False  # whether what waits came by a direct frame
     added: int = 0  # entries of a gap that is not closed yet
+    missing: bool = False  # whether what was stored last lacks a parent
     busy: bool = False
     members: set[PeerId] = attrs.field(factory=set)  # peers that have shown the link key
     expected: set[Cid] = attrs.field(factory=set)  # being stored by us: gossip has spread them already
@@ -252,23 +253,33 @@ class Exchange:
 
     async def _take_blocks(self, log_id: LogId, state: _LogState, blocks: dict[Cid, bytes]) -> None:
         """Keep what is new and holds, and ask for what it leads to that the log lacks."""
-        asked_first = len(blocks) > FEW
-        new = await self._host.unknown(log_id, list(blocks)) if asked_first else list(blocks)
+        if len(blocks) <= FEW and not state.gap:
+            await self._take_few(log_id, state, blocks)
+            return
+        new = await self._host.unknown(log_id, list(blocks))
         verified = await self._host.verify(log_id, [blocks[cid] for cid in new])
-        every = dict.fromkeys(cid for entry, _ in verified.entries for cid in (*entry.next, *entry.refs))
-        links = [cid for cid in every if cid not in state.gap and cid not in blocks]
-        unknown = set(await self._host.unknown(log_id, links if asked_first else [*links, *new]))
-        unknown.update(new if asked_first else ())
-        refused = [block for block in verified.refused if Cid.of(block) in unknown]
-        self.refused += len(refused)
-        state.bad += refused
-        links = state.gap.add([pair for pair in verified.entries if pair[0].cid in unknown])
+        self.refused += len(verified.refused)
+        state.bad += verified.refused
+        links = state.gap.add(verified.entries)
         state.gap.fetching.difference_update(blocks)
         if state.gap.full:
             links, dropped = state.gap.sink()
             self._cancel(dropped)
-            unknown = set(await self._host.unknown(log_id, links))
-        self._fetch(log_id, state, [cid for cid in links if cid in unknown and cid not in state.inbox])
+        await self._fetch_lacking(log_id, state, links)
+
+    async def _take_few(self, log_id: LogId, state: _LogState, blocks: Mapping[Cid, bytes]) -> None:
+        """Most often the parents of a live message are here: then one visit to the store is all."""
+        verified = await self._host.verify(log_id, list(blocks.values()))
+        self.refused += len(verified.refused)
+        state.missing = False
+        await self._store(log_id, state, verified.entries, verified.refused)
+        if state.missing:
+            links = dict.fromkeys(cid for entry, _ in verified.entries for cid in (*entry.next, *entry.refs))
+            await self._fetch_lacking(log_id, state, links)
+
+    async def _fetch_lacking(self, log_id: LogId, state: _LogState, links: Iterable[Cid]) -> None:
+        unknown = await self._host.unknown(log_id, list(links))
+        self._fetch(log_id, state, [cid for cid in unknown if cid not in state.inbox])
 
     def _cancel(self, cids: Collection[Cid]) -> None:
         for cid in cids:
@@ -285,18 +296,13 @@ class Exchange:
 
     async def _close_gap(self, log_id: LogId, state: _LogState) -> None:
         """Nothing is on its way any more: store what is here, pass it on, and answer who has just joined."""
-        pairs = state.gap.take()
-        added = 0
-        bad, state.bad = state.bad, []
-        if len(state.expected) > MAX_EXPECTED:
-            state.expected.clear()
-        state.expected.update(entry.cid for entry, _ in pairs)
+        before, pairs, bad = state.added, state.gap.take(), tuple(state.bad)
+        state.bad = []
         for begin in range(0, len(pairs), STORED):
-            last = begin + STORED >= len(pairs)
-            added += await self._host.store(log_id, pairs[begin : begin + STORED], bad if last else ())
-        for entry, block in pairs:
-            self.node.added(entry.cid, block)
-        state.added += added
+            await self._store(log_id, state, pairs[begin : begin + STORED])
+        if bad:
+            await self._store(log_id, state, (), bad)
+        added = state.added - before
         if not added:
             state.gap.give_up_above()
         if await self._rise(log_id, state):
@@ -315,6 +321,18 @@ class Exchange:
             self._gossip(log, await self._host.heads(log_id))
         for peer, (brought, rotation) in answers.items():
             await self._answer(log, peer, brought, rotation)
+
+    async def _store(
+        self, log_id: LogId, state: _LogState, pairs: Sequence[Pair], refused: Sequence[bytes] = ()
+    ) -> None:
+        if len(state.expected) > MAX_EXPECTED:
+            state.expected.clear()
+        state.expected.update(entry.cid for entry, _ in pairs)
+        stored = await self._host.store(log_id, pairs, refused)
+        state.added += stored.added
+        state.missing = state.missing or bool(stored.missing)
+        for entry, block in pairs:
+            self.node.added(entry.cid, block)
 
     async def _rise(self, log_id: LogId, state: _LogState) -> bool:
         """Whether the stretch above what was stored is being fetched now."""

@@ -38,6 +38,9 @@ class Gap:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __bool__(self) -> bool:
+        return bool(self._entries or self.fetching or self._above)
+
     @property
     def full(self) -> bool:
         """Whether what is kept must be let go before more is fetched."""
