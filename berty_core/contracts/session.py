@@ -92,7 +92,7 @@ class Verified:
 
 @attrs.frozen
 class Stored:
-    """What became of entries: how many are new in the log, and which of their parents are missing."""
+    """What became of entries: how many are new in the log, and the parents, not in it, that others wait for."""
 
     added: int
     missing: tuple[Cid, ...] = ()

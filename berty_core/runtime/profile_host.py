@@ -148,14 +148,16 @@ class NodePort:
         """Add verified entries in one commit."""
         return await self._node.store.write(self._store, log, entries, refused)
 
-    def _store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
-        replica = self._node.replica.groups.get(log.group)
+    def _store(self, log_id: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
+        replica = self._node.replica.groups.get(log_id.group)
         if replica is None:
             return Stored(0)
-        received = replica.receive(log.kind, entries)
+        received = replica.receive(log_id.kind, entries)
         for block in refused:
-            replica.refuse(log.kind, block)
-        return Stored(len(received.added), received.missing)
+            replica.refuse(log_id.kind, block)
+        log, added = replica.logs[log_id.kind], set(received.added)
+        waiting = [entry for entry, _ in entries if entry.cid not in added and entry.cid not in log]
+        return Stored(len(added), tuple(log.lacking(dict.fromkeys(cid for entry in waiting for cid in entry.next))))
 
     async def sent(self, log: LogId, cids: Sequence[Cid]) -> None:
         """Entries were handed to a live peer of the group."""
