@@ -7,6 +7,7 @@ from typing import Final
 from berty_libp2p import bitswap, gossip
 from berty_libp2p.announcement import decode_text
 from berty_libp2p.bitswap import Bitswap
+from berty_libp2p.certificates import decode_signed_key, peer_of
 from berty_libp2p.connection import Connection
 from berty_libp2p.gossip import Gossip
 from berty_libp2p.identify import DescriptionReader, decode_description
@@ -130,5 +131,7 @@ LIBP2P: Final[dict[str, Target]] = {
     "bitswap": _bitswap,
     "frame": _frame,
     "local_records": lambda data: decode_records(data, 0.0),
+    "certificate": lambda data: peer_of(data, 1_800_000_000.0),
+    "signed_key": decode_signed_key,
     "announcement": lambda data: decode_text(data, loopback=True),
 }

@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from berty_libp2p.certificates import encode_signed_key, make_credentials
 from berty_mdns.txt import encode_txt
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from berty_core.codec.frames import FrameReader
 from berty_core.contracts.transport import Beacon
+from berty_core.crypto.keys import PrivateKey
 
 VECTORS: Final = Path(__file__).parent.parent / "vectors"
 MOST: Final = 12
@@ -115,9 +118,16 @@ def _keys() -> Iterator[bytes]:
             yield bytes.fromhex(connection["peer"]["identity_public_protobuf"])
 
 
+def _certificates() -> Iterator[bytes]:
+    credentials = make_credentials(PrivateKey(bytes([1]) * 32), lambda count: bytes([2]) * count)
+    yield credentials.certificate.public_bytes(Encoding.DER)
+
+
 _ADDRESS: Final = "/ip4/192.168.1.7/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 _SOURCES: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "advert": lambda: [encode_txt(Beacon(bytes(8), tuple(bytes([tag]) * 8 for tag in range(40))))],
+    "certificate": _certificates,
+    "signed_key": lambda: [encode_signed_key(key, bytes(64)) for key in _keys()],
     "varint": lambda: [b"\x80\x01", b"\xff" * 9 + b"\x01"],
     "base58": lambda: (peer.encode() for peer in _peers()),
     "cid": _field("metadata", "cid_bytes"),

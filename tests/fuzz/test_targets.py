@@ -27,7 +27,17 @@ TAKEN = {*("cid", "cid_text", "dagcbor", "heads", "heads_box", "link", "group", 
         "local_records",
         "announcement",
     ),
-    *("advert", "multiaddr_text", "varint", "negotiation", "connection", "contact_request", "session"),
+    *(
+        "advert",
+        "certificate",
+        "signed_key",
+        "multiaddr_text",
+        "varint",
+        "negotiation",
+        "connection",
+        "contact_request",
+        "session",
+    ),
 }
 
 
