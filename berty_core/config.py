@@ -15,6 +15,7 @@ from .contracts.session import SessionProfile, SessionSpec
 from .contracts.transport import Transport, TransportSpec
 from .errors import ConfigError
 from .plugins import Plugins
+from .protocol.ranking import Policy
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -36,6 +37,8 @@ class NodeConfig:
     keyring: bool = True
     acknowledge: Literal["never", "small", "always"] = "small"
     disabled: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = ()
+    transports: Mapping[str, Policy] = attrs.field(factory=dict)
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
     def make_transports(self, plugins: Plugins) -> list[tuple[TransportSpec, Callable[[], Transport]]]:

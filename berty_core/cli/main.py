@@ -31,6 +31,7 @@ COMMANDS = {
     "run": "node:run",
     "sync": "node:sync",
     "status": "node:status",
+    "why": "why:why",
     "stop": "node:stop",
     "demo": "demo:demo",
     "completion": "completion:completion",

@@ -132,6 +132,13 @@ def grade(candidate: Candidate, prefer: Sequence[str], situation: Situation) -> 
     return (place, avoided, medium.budgeted, medium.energy, seconds_for_a_message(medium))
 
 
+def is_worth_a_change(better: Candidate, worse: Candidate, prefer: Sequence[str], situation: Situation) -> bool:
+    """Whether a peer that is met over `worse` should be met over `better`: not for a little more speed."""
+    *costs, seconds = grade(better, prefer, situation)
+    *other_costs, other_seconds = grade(worse, prefer, situation)
+    return costs < other_costs or (costs == other_costs and 2 * seconds <= other_seconds)
+
+
 def seconds_for_a_message(medium: Medium) -> float:
     """How long a message takes to get there, roughly."""
     return medium.latency + _TYPICAL / max(1, medium.bitrate)

@@ -165,6 +165,7 @@ class Session:
         self._yamux: Yamux | None = None
         self._streams: dict[int, _Stream] = {}
         self._spoken = False
+        self.said = 0  # bytes that were ever given to streams
 
     @classmethod
     def dial(cls, identity: NodeIdentity, tag: bytes, secret: Secret, ephemeral: Secret, now: float) -> Session:
@@ -209,6 +210,7 @@ class Session:
         found = self._streams.get(stream)
         if found is None or found.finishing:
             return
+        self.said += len(data)
         if found.unsent:
             found.unsent += data
             return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import attrs
+from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..codec.cid import Cid
@@ -95,6 +96,7 @@ class Node:
         self.key_source = key_source
         self.entropy: Callable[[int], bytes] = os.urandom
         self.monotonic: Callable[[], float] = time.monotonic
+        self.now: Callable[[], float] = time.time
         self.profile_name = replica.profile.name
         self.hub = SyncHub(replica)
         self.store = StoreWorker(replica, self.hub, effects, self.monotonic, self._deliver)
@@ -143,22 +145,49 @@ class Node:
 
     @asynccontextmanager
     async def _running(self, network: bool) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as tasks:
+        async with self._store_running(), anyio.create_task_group() as tasks:
             self._scope = tasks.cancel_scope
-            await tasks.start(self.store.run)
             tasks.start_soon(self._keep_time)
             try:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
 
                     transports = self.config.make_transports(self.plugins)
-                    self.connectivity = Connectivity(self, transports, self.config.make_sessions(self.plugins))
+                    self.connectivity = Connectivity(
+                        self,
+                        transports,
+                        self.config.make_sessions(self.plugins),
+                        prefer=self.config.prefer,
+                        policies=self.config.transports,
+                    )
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
                     yield
             finally:
                 self.ended.set()
                 tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _store_running(self) -> AsyncIterator[None]:
+        """Serve the store for as long as anybody can use it: it is the last to end, whatever is cancelled."""
+        scope = anyio.CancelScope(shield=True)
+
+        async def run(*, task_status: TaskStatus[None]) -> None:
+            with scope:
+                await self.store.run(task_status=task_status)
+
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(run)
+            try:
+                yield
+            finally:
+                scope.cancel()
+
+    def set_foreground(self, foreground: bool) -> None:
+        """Tell whether a person looks at the application: some transports rest in the background."""
+        if self.connectivity is not None:
+            surroundings = self.connectivity.surroundings
+            surroundings.change(attrs.evolve(surroundings.network, foreground=foreground))
 
     def stop(self) -> None:
         """End the node: the block that opened it is cancelled."""
@@ -258,6 +287,11 @@ class Node:
         """A session opened, met a group, or ended."""
         if self.connectivity is not None:
             self.connectivity.session_changed(session)
+
+    def session_doubted(self, session: PeerSession) -> None:
+        """A session leaves what was sent without any answer, or gives one again."""
+        if self.connectivity is not None:
+            self.connectivity.session_doubted(session)
 
     def settings(self, name: str) -> DeviceSettings:
         """What a transport keeps in the home."""

@@ -43,13 +43,17 @@ class MemoryNetwork:
     `chunk` is the largest piece in which bytes arrive, `latency` (s) how long each piece takes.
     """
 
-    def __init__(self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0) -> None:
+    def __init__(
+        self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0, traits: Traits = TRAITS
+    ) -> None:
         self.name = name
+        self.traits = traits
         self.chunk = chunk
         self.latency = latency
         self.dialled: list[MemoryLink] = []  # the dialler's end of every link that was opened, oldest first
         self._transports: list[MemoryTransport] = []
-        self._cut = False
+        self._cut = self._is_silent = False
+        self._mended = anyio.Event()
         self._addresses = 0
 
     @hookimpl
@@ -65,9 +69,21 @@ class MemoryNetwork:
         for transport in self._transports:
             transport.forget_all()
 
+    def stall(self) -> None:
+        """Let nothing pass any more, and tell nobody: links stay open, and who is seen stays seen."""
+        self._is_silent = True
+        for link in self.live:
+            link.stall()
+            link.remote_end.stall()
+
     def mend(self) -> None:
         """Bring the medium back: those who show themselves are found again."""
-        self._cut = False
+        self._cut = self._is_silent = False
+        self._mended.set()
+        self._mended = anyio.Event()
+        for link in self.live:
+            link.resume()
+            link.remote_end.resume()
         for transport in self._transports:
             transport.tell()
 
@@ -91,9 +107,10 @@ class MemoryNetwork:
 class MemoryLink:
     """One end of a link."""
 
-    traits: Traits = TRAITS
-
-    def __init__(self, remote: Endpoint, outgoing: Pipe, incoming: Pipe, *, initiator: bool) -> None:
+    def __init__(
+        self, remote: Endpoint, outgoing: Pipe, incoming: Pipe, *, initiator: bool, traits: Traits = TRAITS
+    ) -> None:
+        self.traits = traits
         self.remote = remote
         self.initiator = initiator
         self.remote_end = self  # until the other end is made
@@ -200,14 +217,16 @@ class MemoryTransport:
     async def dial(self, endpoint: Endpoint) -> MemoryLink:
         """Open a link to an endpoint that `discover` gave, or LinkLost at once."""
         await anyio.lowlevel.checkpoint()
+        while self._network._is_silent:
+            await self._network._mended.wait()
         other = self._network._find(endpoint)
         if other is None or other._host is None or not self._running:
             raise LinkLost(f"nobody is at {endpoint.address!r}")
         there, back = (Pipe(self._network) for _ in range(2))
-        link = MemoryLink(endpoint, there, back, initiator=True)
-        accepted = MemoryLink(
-            Endpoint(self._network.name, f"who dialled {endpoint.address}"), back, there, initiator=False
-        )
+        traits = self._network.traits
+        link = MemoryLink(endpoint, there, back, initiator=True, traits=traits)
+        remote = Endpoint(self._network.name, f"who dialled {endpoint.address}")
+        accepted = MemoryLink(remote, back, there, initiator=False, traits=traits)
         link.remote_end, accepted.remote_end = accepted, link
         self._links.append(link)
         other._links.append(accepted)
@@ -247,13 +266,13 @@ class MemorySpec:
     """How a node gets a transport over a network in memory."""
 
     api: tuple[int, int] = (1, 0)
-    traits = TRAITS
     config: type = MemoryConfig
     platforms: frozenset[str] = frozenset()
     tested_on: tuple[str, ...] = ()
 
     def __init__(self, network: MemoryNetwork) -> None:
         self.name = network.name
+        self.traits = network.traits
         self._network = network
 
     def probe(self, config: object) -> Probe:

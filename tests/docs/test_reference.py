@@ -14,6 +14,7 @@ import pytest
 import berty_core
 from berty_core import config, errors
 from berty_core.contracts import hookspecs
+from berty_core.protocol.ranking import Policy
 from berty_core.runtime import records
 from berty_core.testing.vectors.deviations import DEVIATIONS
 
@@ -111,7 +112,7 @@ def test_parameters_are_in_the_page(function: str) -> None:
     assert parameters <= shown
 
 
-@pytest.mark.parametrize(("heading", "kind"), [("`[node]`", config.NodeConfig)])
+@pytest.mark.parametrize(("heading", "kind"), [("`[node]`", config.NodeConfig), ("`[node.transports.NAME]`", Policy)])
 def test_settings(heading: str, kind: type[attrs.AttrsInstance]) -> None:
     """The configuration page has every key with its default."""
     assert table(page("configuration.md"), heading) == defaults(kind)

@@ -160,7 +160,7 @@ class Device:
         connectivity = self._node.connectivity
         assert connectivity is not None
         transport: Any = connectivity.transports[0].transport
-        tags = [tag.hex() for shown in connectivity._shown for tag in shown.beacon.tags]
+        tags = [tag.hex() for shown in connectivity.adverts.shown for tag in shown.beacon.tags]
         return {"port": transport._presence.announcement.port, "tags": tags}
 
     async def fill(self, path: str) -> None:

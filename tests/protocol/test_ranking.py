@@ -15,6 +15,7 @@ from berty_core.protocol.ranking import (
     Policy,
     Situation,
     grade,
+    is_worth_a_change,
     pauses,
     rank,
     why_better,
@@ -103,6 +104,16 @@ def test_another_candidate_changes_no_order(
     without = rank(candidates, prefer, situation, 100.0)
     with_it = rank([*candidates, more], prefer, situation, 100.0)
     assert [one for one in with_it.order if one.candidate != more] == list(without.order)
+
+
+@given(CANDIDATES, CANDIDATES, PREFER, SITUATIONS)
+def test_a_change_is_never_worth_it_both_ways(
+    one: Candidate, other: Candidate, prefer: list[str], situation: Situation
+) -> None:
+    """So nothing goes to and fro; and what is worth a change stands first."""
+    changes = is_worth_a_change(one, other, prefer, situation)
+    assert not (changes and is_worth_a_change(other, one, prefer, situation))
+    assert not changes or grade(one, prefer, situation) < grade(other, prefer, situation)
 
 
 @given(CANDIDATES, SITUATIONS)
