@@ -12,18 +12,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import UserError
+from ..plugins import GROUP
 from ..runtime.control_socket import Connection
 
+USED = {"mdns", "sqlite"}
 LOOPBACK = "plugins.mdns.loopback=true"
 PATIENCE = 20.0  # seconds that a step may take on a busy machine
 POLL = 0.02
 SECRET = "The key is under the third flowerpot."  # noqa: S105  a text to look for on the disk
+
+
+def _others() -> list[str]:
+    """The plugins that could leave the loopback interface."""
+    return sorted({point.name for point in entry_points(group=GROUP)} - USED)
 
 
 class Device:
@@ -36,7 +44,8 @@ class Device:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "berty_core", "--home", str(self.home), "-s", LOOPBACK, *arguments]
+        settings = ["-s", LOOPBACK, "-s", f"node.disabled={_others()}"]
+        return [sys.executable, "-m", "berty_core", "--home", str(self.home), *settings, *arguments]
 
     def start(self) -> None:
         """Run the node until `kill` or `stop`."""

@@ -67,8 +67,8 @@ class Bus(Protocol):
         """Put one datagram on the air; returns once the medium has taken it.
 
         `topic` (1 to 64 bytes) is None where the traits have no topics. `deadline` (Unix seconds): not later.
-        MessageTooLarge before anything is sent, DeadlinePassed and BudgetSpent with nothing sent, LinkLost when
-        the medium is gone.
+        Nothing is sent after LocalProtocolError (an empty datagram, a topic that cannot be), MessageTooLarge,
+        DeadlinePassed and BudgetSpent; LinkLost when the medium is gone.
         """
 
     def subscribe(self, topic: bytes | None) -> AbstractAsyncContextManager[ObjectReceiveStream[Datagram]]:

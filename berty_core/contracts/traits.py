@@ -37,9 +37,10 @@ class Traits:
     and the transport has a `budget`.
 
     Which calls a transport serves: `dials` and `listens` (links in and out), `autoconnects` (links come up by
-    themselves, at both ends through `accept`), `broadcast` (it has a `bus`), `topics` (its bus tells topics apart),
-    `beacon_bytes` (the most that `advertise` can show; 0: it shows nothing, and where there is a bus the core shows
-    itself on that). A call that is not declared is never made.
+    themselves, at both ends through `accept`), `discovers` (it tells who is there; otherwise they are heard on the
+    bus), `broadcast` (it has a `bus`), `topics` (its bus tells topics apart), `beacon_bytes` (the most that `advertise`
+    can show; 0: it shows nothing, and where there is a bus the core shows itself on that). A call that is not declared
+    is never made.
 
     `max_links`: as many links at once, in and out together. `dial_timeout` (s): `dial` ends within it.
     `lost_after` (s): an endpoint that fell silent is reported lost within it. `backends`: the event loops of anyio
@@ -62,6 +63,7 @@ class Traits:
     dials: bool = True
     listens: bool = True
     autoconnects: bool = False
+    discovers: bool = True
     max_links: int | None = None
     beacon_bytes: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     dial_timeout: float = 10.0

@@ -87,7 +87,10 @@ class Link(Protocol):
     initiator: bool
 
     async def send(self, data: bytes) -> None:
-        """Hand over `data`; returns when there is room for more. LinkLost; MessageTooLarge before anything is sent."""
+        """Hand over `data`; returns when there is room for more.
+
+        LinkLost; on a datagram link MessageTooLarge and, for an empty one, LocalProtocolError, with nothing sent.
+        """
 
     async def receive(self) -> bytes:
         """The next bytes, at least one. EndOfStream, LinkLost."""
@@ -150,7 +153,7 @@ class Transport(Protocol):
 
 
 class LinkTransport(Transport, Protocol):
-    """A transport with links between two devices."""
+    """A transport with links between two devices; `discover` and `advertise` only if its traits say so."""
 
     def discover(self) -> AbstractAsyncContextManager[ObjectReceiveStream[EndpointFound | EndpointLost]]:
         """Stream what is there: first what is known already, then each change; ends when the transport stops."""

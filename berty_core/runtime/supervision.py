@@ -137,7 +137,7 @@ class Supervisor:
                     await tasks.start(partial(self._run_driver, transport, host, calls))
                 running.started = True
                 self._watched.transport_started(running)
-                if running.spec.traits.dials:
+                if running.spec.traits.discovers:
                     calls.append(Severable(self._follow(running), self._monotonic))
                     await calls[-1]
                 await anyio.sleep_forever()

@@ -13,7 +13,6 @@ import anyio
 import anyio.lowlevel
 import attrs
 from anyio.abc import ObjectReceiveStream, TaskStatus
-from anyio.streams.memory import MemoryObjectSendStream
 
 from ..contracts.hookspecs import hookimpl
 from ..contracts.transport import (
@@ -29,9 +28,16 @@ from ..contracts.transport import (
 )
 from ..errors import EndOfStream, LinkLost, LocalProtocolError
 from .memory_pipe import Pipe
+from .sightings import Listener
 
 TRAITS = Traits(
-    stream=True, bitrate=1_000_000_000, latency=0.0, beacon_bytes=1000, backends=frozenset({"asyncio", "trio"})
+    stream=True,
+    bitrate=1_000_000_000,
+    latency=0.0,
+    beacon_bytes=1000,
+    dial_timeout=1.0,
+    lost_after=1.0,
+    backends=frozenset({"asyncio", "trio"}),
 )
 
 Discovered = EndpointFound | EndpointLost
@@ -170,7 +176,7 @@ class MemoryTransport:
         self._host: TransportHost | None = None
         self._running = False
         self._links: list[MemoryLink] = []
-        self._subscribers: list[MemoryObjectSendStream[Discovered]] = []
+        self._listeners: list[Listener] = []
 
     async def run(self, host: TransportHost, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Be on the network until cancelled; LocalProtocolError when run a second time."""
@@ -188,22 +194,22 @@ class MemoryTransport:
             self._network._transports.remove(self)
             for link in self._links:
                 link.lose()
-            for subscriber in self._subscribers:
-                subscriber.close()
+            for listener in self._listeners:
+                listener.end()
 
     @asynccontextmanager
     async def discover(self) -> AsyncIterator[ObjectReceiveStream[Discovered]]:
         """Stream what is there: first what is known already, then each change; ends when the transport stops."""
-        send, receive = anyio.create_memory_object_stream[Discovered](float("inf"))
+        listener = Listener()
         for other in self._network._others(self):
             if other.endpoint is not None:
-                send.send_nowait(EndpointFound(other.endpoint, other._beacon))
-        self._subscribers.append(send)
-        with send, receive:
-            try:
-                yield receive
-            finally:
-                self._subscribers.remove(send)
+                listener.put(EndpointFound(other.endpoint, other._beacon))
+        self._listeners.append(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.remove(listener)
+            listener.end()
 
     async def advertise(self, beacon: Beacon | None) -> None:
         """Show this beacon at a new address (None: be invisible)."""
@@ -253,8 +259,8 @@ class MemoryTransport:
                 other._hear(EndpointLost(endpoint))
 
     def _hear(self, event: Discovered) -> None:
-        for subscriber in self._subscribers:
-            subscriber.send_nowait(event)
+        for listener in self._listeners:
+            listener.put(event)
 
 
 @attrs.frozen

@@ -45,7 +45,7 @@ from berty_core.runtime.stored_log import StoredLog
 from berty_core.runtime.verification import verify_blocks
 
 TEXT = "x" * 256
-CONFIG = NodeConfig(keyring=False, disabled=("libp2p",), plugins={"mdns": {"loopback": True}})
+CONFIG = NodeConfig(keyring=False, disabled=("libp2p", "udp"), plugins={"mdns": {"loopback": True}})
 PLUGINS = load_plugins()
 
 

@@ -24,7 +24,7 @@ from berty_core.config import NodeConfig
 from berty_core.runtime.node import create_home
 
 NO_KEYRING = NodeConfig(keyring=False)
-SETTINGS = "[node]\nkeyring = false\ndisabled = ['libp2p']\n[plugins.mdns]\nloopback = true\n"
+SETTINGS = "[node]\nkeyring = false\ndisabled = ['libp2p', 'udp']\n[plugins.mdns]\nloopback = true\n"
 PATIENCE = 20.0  # seconds that something may take on a busy machine
 Running = subprocess.Popen[bytes]
 

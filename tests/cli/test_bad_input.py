@@ -281,7 +281,7 @@ def test_a_wrong_passphrase(nobody: Home, tmp_path: Path) -> None:
         ('[node]\nacknowledge = "no"', "acknowledge: one of 'never', 'small', 'always' is needed, not 'no'"),
         ('[node]\ndisabled = "mdns"', "disabled: a list in [brackets] is needed, not 'mdns'"),
         ("[plugins.mdsn]", "[plugins.mdsn] in berty.toml or by -s: there is no such plugin; did you mean mdns?"),
-        ("[plugins.bluetooth]", "there is no such plugin; installed are libp2p, mdns, sqlite"),
+        ("[plugins.bluetooth]", "there is no such plugin; installed are libp2p, mdns, sqlite, udp"),
         ("[plugins]\nmdns = 1", "[plugins.mdns] is a table"),
         ("[plugins.mdns]\nloopbak = true", "loopbak: there is no such key; did you mean loopback?"),
         ("[plugins.mdns]\nport = 70000", "port: a number from 0"),

@@ -240,7 +240,7 @@ def test_a_group_link(people: People) -> None:
 def test_status(people: People) -> None:
     """Profile, key, peers with their links, and for each group members, heads and what is unsent."""
     ann, _ = people
-    until(lambda: ann.berty("status", "--json").data["peers"])
+    until(lambda: [peer["name"] for peer in ann.berty("status", "--json").data["peers"]] == ["Bob"])
     status = ann.berty("status", "--json").data
     assert has_shape("status", status)
     assert has_shape("account", status["account"])
@@ -261,7 +261,7 @@ def test_status(people: People) -> None:
 def test_why(people: People) -> None:
     """What is in use towards a contact and why, and for a message what is proven of each device and what comes next."""
     ann, bob = people
-    until(lambda: ann.berty("status", "--json").data["peers"])
+    until(lambda: ann.berty("why", "--peer", "Bob", "--json").data["sessions"])
     view = ann.berty("why", "--peer", "Bob", "--json").data
     assert has_shape("reasons of a peer", view)
     assert [session["transport"] for session in view["sessions"]] == ["mdns"]

@@ -71,7 +71,7 @@ def test_readme_begins_with_the_two_commands() -> None:
     for line in (first, second):
         assert line.startswith("python3 -m pip install ")
         assert " --target .packages " in line
-        assert all(part in line for part in ("./plugins/berty-sqlite", "./plugins/berty-mdns"))
+        assert "./plugins/*/" in line or all(f"./plugins/berty-{name}" in line for name in ("sqlite", "mdns"))
     assert first.endswith(" python3 -m berty_core demo")
     assert second.endswith(" python3 -m pytest")
 

@@ -15,7 +15,7 @@ from berty_core.runtime.node import Node, create_home
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")]
-LOOPBACK = NodeConfig(keyring=False, disabled=("libp2p",), plugins={"mdns": {"loopback": True}})
+LOOPBACK = NodeConfig(keyring=False, disabled=("libp2p", "udp"), plugins={"mdns": {"loopback": True}})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -30,7 +30,7 @@ def test_the_bot_answers(tmp_path: Path) -> None:
     """The tutorial's own file, in a process of its own, answers a text over the loopback interface, once."""
     create_home(tmp_path / "bot", "Bot", config=LOOPBACK)
     (tmp_path / "bot" / "berty.toml").write_text(
-        '[node]\nkeyring = false\ndisabled = ["libp2p"]\n[plugins.mdns]\nloopback = true\n'
+        '[node]\nkeyring = false\ndisabled = ["libp2p", "udp"]\n[plugins.mdns]\nloopback = true\n'
     )
     answers = anyio.run(_talk_to_bot, tmp_path)
     assert answers == ["You said: hello"]

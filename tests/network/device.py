@@ -49,7 +49,7 @@ class Options:
     name: str | None = None
     network: bool = True
     transports: Json = attrs.field(factory=dict)
-    disabled: tuple[str, ...] = ("libp2p",)
+    disabled: tuple[str, ...] = ("libp2p", "udp")
     clock: float = 0.0
     archive: str = ""
     record: str = ""  # a file that gets what this device sends on the next link that it dials

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 DEVICE = Path(__file__).with_name("device.py")
+RELAY = Path(__file__).with_name("relay.py")
 PATIENCE = 30.0  # seconds; machines are noisy
 T = TypeVar("T")
 
@@ -78,7 +79,8 @@ class Device:
         assert self._process is None
         self._runs += 1
         self.said = []
-        given = {"home": str(self.home), "name": self.name, "transports": self.lab.transports, **self.options}
+        given = {"home": str(self.home), "name": self.name, "transports": self.lab.transports}
+        given |= {"disabled": self.lab.disabled, **self.options}
         command = [*self.lab.enter(self.host), *self.around, sys.executable, str(DEVICE), json.dumps(given)]
         with self._log_file(self._runs).open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
@@ -209,6 +211,7 @@ class Lab:
 
     kind = "loopback"
     transports: dict[str, Any] = {"mdns": {"loopback": True}}  # noqa: RUF012  never changed
+    disabled: tuple[str, ...] = ("libp2p", "udp")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -296,17 +299,24 @@ class Bridge(Lab):
         self._ip("link set br0 up")
 
     def plug(self) -> int:
-        number = len(self._hosts) + 1
-        # no waiting for other hosts that might have the same IPv6 address
-        script = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo up; exec cat"
-        self._hosts.append(_hold([*self._enter, "unshare", "-n", "sh", "-c", script]))
-        self._ip(f"link add port{number} type veth peer name eth0 netns {self._hosts[-1].pid}")
-        self._ip(f"link set port{number} master br0 up")
+        number = self._add_host()
+        self._connect(number)
         self._within(number, "link set lo up")
         self._within(number, f"addr add 192.0.2.{number}/24 dev eth0")
         self._within(number, "link set eth0 up")
         self._addresses[number] = f"192.0.2.{number}"
         return number
+
+    def _add_host(self) -> int:
+        number = len(self._hosts) + 1
+        # no waiting for other hosts that might have the same IPv6 address
+        script = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo up; exec cat"
+        self._hosts.append(_hold([*self._enter, "unshare", "-n", "sh", "-c", script]))
+        return number
+
+    def _connect(self, number: int) -> None:
+        self._ip(f"link add port{number} type veth peer name eth0 netns {self._hosts[-1].pid}")
+        self._ip(f"link set port{number} master br0 up")
 
     def enter(self, host: int) -> list[str]:
         return [*self._enter, "nsenter", "-t", str(self._hosts[host - 1].pid), "-n"]
@@ -349,6 +359,40 @@ class Bridge(Lab):
         subprocess.run([*self.enter(number), "ip", *shlex.split(arguments)], check=True)
 
 
+class LossyHub(Bridge):
+    """Hosts in network namespaces on one hub that loses, repeats and reorders what they send (`relay.py`)."""
+
+    kind = "lossy hub"
+    disabled = ("libp2p", "mdns")
+
+    def __init__(self, directory: Path, *, ports: int = 3, mtu: int = 233, **settings: float) -> None:
+        super().__init__(directory)
+        self.transports = {"udp": {"mtu": mtu}}
+        relay = [sys.executable, str(RELAY), str(ports), json.dumps({"mtu": mtu, **settings})]
+        self._relay = _hold([*self._enter, *relay])
+
+    def _connect(self, number: int) -> None:
+        self._ip(f"link set tap{number} netns {self._hosts[number - 1].pid} name eth0")
+
+    def set(self, **settings: object) -> dict[str, int]:
+        """Change how bad the hub is; what it has counted so far."""
+        assert self._relay.stdin is not None and self._relay.stdout is not None
+        self._relay.stdin.write(json.dumps(settings) + "\n")
+        self._relay.stdin.flush()
+        return dict(json.loads(self._relay.stdout.readline()))
+
+    def cut(self, device: Device) -> None:
+        """Let nothing pass to and from a host, which sees nothing of that."""
+        self.set(cut=[device.host])
+
+    def join(self, device: Device) -> None:
+        self.set(cut=[])
+
+    def close(self) -> None:
+        self._relay.communicate()
+        super().close()
+
+
 _ENTER = {True: ["-U", "--preserve-credentials"], False: []}
 
 
@@ -378,6 +422,11 @@ def reason_to_skip() -> str:
     if namespaces() is None:
         return f"network namespaces are not permitted here: {_tried(('unshare', '-Urn'), _PROBE)}"
     return ""
+
+
+def reason_to_skip_hubs() -> str:
+    """Why there can be no TAP devices here; empty if there can."""
+    return reason_to_skip() or _tried(tuple(namespaces() or ()), "ip tuntap add dev tap0 mode tap")
 
 
 def namespaces() -> list[str] | None:

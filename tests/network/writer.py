@@ -18,7 +18,7 @@ from berty_core.config import NodeConfig
 from berty_core.plugins import load_plugins
 from berty_core.runtime.node import Node
 
-CONFIG = NodeConfig(keyring=False, disabled=("mdns", "libp2p"))
+CONFIG = NodeConfig(keyring=False, disabled=("mdns", "libp2p", "udp"))
 PLUGINS = load_plugins(CONFIG.disabled)
 
 

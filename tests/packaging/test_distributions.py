@@ -13,19 +13,8 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent.parent
-PROJECTS = {
-    "berty_core": ROOT,
-    "berty_sqlite": ROOT / "plugins" / "berty-sqlite",
-    "berty_mdns": ROOT / "plugins" / "berty-mdns",
-    "berty_libp2p": ROOT / "plugins" / "berty-libp2p",
-}
-
-POINTS = {
-    "berty_core": "berty = berty_core.cli.main:main",
-    "berty_sqlite": "[berty.plugins]",
-    "berty_mdns": "[berty.plugins]",
-    "berty_libp2p": "[berty.plugins]",
-}
+PROJECTS = {"berty_core": ROOT} | {path.name.replace("-", "_"): path for path in sorted((ROOT / "plugins").iterdir())}
+POINTS = {package: "[berty.plugins]" for package in PROJECTS} | {"berty_core": "berty = berty_core.cli.main:main"}
 
 
 def project(package: str) -> dict[str, object]:

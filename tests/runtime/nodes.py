@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 def plugins_on(*networks: MemoryNetwork) -> Plugins:
     """What is installed, with these networks in place of the LAN."""
-    plugins = load_plugins(disabled=["mdns", "libp2p"])
+    plugins = load_plugins(disabled=["mdns", "libp2p", "udp"])
     for network in networks:
         plugins.hooks.register(network, network.name)
     return plugins

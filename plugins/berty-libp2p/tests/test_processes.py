@@ -19,7 +19,7 @@ from berty_core.config import NodeConfig
 from berty_core.runtime.node import create_home
 
 PATIENCE = 30.0  # seconds that something may take on a busy machine
-LIBP2P_ALONE = '[node]\nkeyring = false\ndisabled = ["mdns"]\n[plugins.libp2p]\nhost = "127.0.0.1"\n'
+LIBP2P_ALONE = '[node]\nkeyring = false\ndisabled = ["mdns", "udp"]\n[plugins.libp2p]\nhost = "127.0.0.1"\n'
 BOTH = "[node]\nkeyring = false\n[plugins.mdns]\nloopback = true\n"
 
 

@@ -118,7 +118,7 @@ def _topics(router: Gossip, peer: PeerId) -> set[str]:
 
 async def test_a_link_of_another_transport(tmp_path: Path) -> None:
     """Whoever speaks libp2p to the port of the local network's transport meets the same node."""
-    config = NodeConfig(keyring=False, plugins={"mdns": {"loopback": True}})
+    config = NodeConfig(keyring=False, disabled=("udp",), plugins={"mdns": {"loopback": True}})
     async with (
         Node.open(tmp_path / "Ann", name="Ann", config=config) as ann,
         Node.open(tmp_path / "Bob", name="Bob", config=OFF_LINE, network=False) as bob,
@@ -145,7 +145,7 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as taken:
         port = taken.extra(SocketAttribute.local_port)  # noqa: S610  no database is near
         settings = {"host": "127.0.0.1", "port": port}
-        config = NodeConfig(keyring=False, disabled=("mdns",), plugins={"libp2p": settings})
+        config = NodeConfig(keyring=False, disabled=("mdns", "udp"), plugins={"libp2p": settings})
         async with Node.open(tmp_path / "Ann", name="Ann", config=config) as ann:
 
             async def shown() -> dict[str, Any]:
@@ -222,14 +222,14 @@ async def test_topics_are_named_to_who_knows_them() -> None:
 )
 async def test_settings_that_cannot_work(settings: dict[str, object], words: str) -> None:
     """Each is refused with its key and what it should be."""
-    plugins = load_plugins(disabled=["mdns"])
+    plugins = load_plugins(disabled=["mdns", "udp"])
     with pytest.raises(ConfigError, match=words):
         NodeConfig(plugins={"libp2p": settings}).make_sessions(plugins)
 
 
 async def test_the_plugin_is_found() -> None:
     """By its entry point; with the defaults it can run."""
-    ((spec, profile),) = NodeConfig().make_sessions(load_plugins(disabled=["mdns"]))
+    ((spec, profile),) = NodeConfig().make_sessions(load_plugins(disabled=["mdns", "udp"]))
     assert spec.name == "libp2p"
     assert profile.peers() == profile.addresses() == ()
     with pytest.raises(LocalProtocolError, match="Libp2pConfig"):

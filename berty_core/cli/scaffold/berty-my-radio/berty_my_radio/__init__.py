@@ -1,0 +1,1 @@
+"""Berty over my radio: `plugin` has the hooks, `transport` the decisions, `driver` the calls of the platform."""

@@ -1,0 +1,1 @@
+"""The UDP transport of Berty: `plugin` has the hooks, `transport` the decisions, `driver` the sockets."""
