@@ -307,7 +307,7 @@ class Dialling:
         """Let the driver dial; whatever else than a link or an expected error comes of it is the driver's fault."""
         limit = min(running.spec.traits.dial_timeout, MAX_DIAL_TIME)
         try:
-            with anyio.fail_after(limit + 1):
+            with anyio.fail_after(1.1 * limit):
                 link = await Severable(running.transport.dial(endpoint), self._host.monotonic)  # type: ignore[union-attr]
         except (BertyError, OSError):
             raise

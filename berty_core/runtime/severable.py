@@ -47,6 +47,8 @@ class Severable(Generic[T]):
                 except StopIteration as stop:
                     result: T = stop.value
                     return result
+                except SystemExit as error:
+                    raise LeftBehind("it tried to end the whole program") from error
                 try:
                     send, value = self._coroutine.send, (yield waits_for)
                 except BaseException as error:
