@@ -306,17 +306,19 @@ class Dialling:
     async def _dial(self, running: RunningTransport, endpoint: Endpoint) -> Link:
         """Let the driver dial; whatever else than a link or an expected error comes of it is the driver's fault."""
         limit = min(running.spec.traits.dial_timeout, MAX_DIAL_TIME)
-        try:
-            with anyio.fail_after(1.1 * limit):
+        link = None
+        with anyio.move_on_after(1.1 * limit) as scope:
+            try:
                 link = await Severable(running.transport.dial(endpoint), self._host.monotonic)  # type: ignore[union-attr]
-        except (BertyError, OSError):
-            raise
-        except TimeoutError:
-            running.fault(f"dial() did not end within {limit:g} s")
-            raise BertyError(f"its driver did not end within {limit:g} s") from None
-        except Exception as error:
-            running.fault(f"dial() raised {type(error).__name__}: {error}")
-            raise BertyError(f"its driver failed with {type(error).__name__}: {error}") from error
+            except (BertyError, OSError):
+                raise
+            except Exception as error:  # a driver may raise anything; it is named
+                running.fault(f"dial() raised {type(error).__name__}: {error}")
+                raise BertyError(f"its driver failed with {type(error).__name__}: {error}") from error
+        if scope.cancelled_caught or link is None:
+            words = f"dial() did not end within {limit:g} s" if scope.cancelled_caught else "dial() gave nothing"
+            running.fault(words)
+            raise BertyError(f"its driver broke the rules: {words}")
         if words := link_fault(link, running.name, dialled=True):
             running.fault(words)
             raise BertyError(f"its driver broke the rules: {words}")
@@ -353,7 +355,7 @@ class Dialling:
         if near is None:
             return
         if near.asked:
-            near.beacon, near.asked = None, False  # it may have another one by now
+            self.endpoints.shows(near, None)  # it may have another one by now
         if session.handshake_hash and session.groups:
             self.endpoints.rests_once(near)
         else:
@@ -415,7 +417,7 @@ class Dialling:
                 self._decide(f"{_place(near)} does not say who is there: {error}", near)
                 await link.aclose()
                 return False
-            near.beacon, near.asked = beacon, True
+            self.endpoints.shows(near, beacon, asked=True)
         recognised = self._adverts.recognise(beacon)
         if recognised is not None and not self._adverts.is_own(beacon.nonce) and not self._is_served(beacon.nonce):
             await self._open_session(link, near, recognised)
@@ -431,7 +433,7 @@ class Dialling:
             words = "nobody we know" if recognised is None else "somebody we have a session with"
         self._decide(f"{_place(near)} is {words}", near, beacon.nonce)
         if recognised is None:
-            near.beacon, near.asked = None, False
+            self.endpoints.shows(near, None)
             self.endpoints.ask_later(near)
         return recognised is not None
 

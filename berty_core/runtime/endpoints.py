@@ -1,4 +1,4 @@
-"""Who may be reached where, as transports claim it. Invariant: at most `MAX_ENDPOINTS`, each with its own backoff."""
+"""Who may be reached where, as transports claim it. Invariant: at most `MAX_ENDPOINTS`, `MAX_ALIKE` to a peer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 from ..contracts.transport import Beacon, Endpoint
 
 MAX_ENDPOINTS = 2048
+MAX_ALIKE = 16  # endpoints that show one nonce
 MAX_BACKOFF = 60.0
 ASK_AGAIN = 600.0  # seconds after which an endpoint that showed nothing we know is asked again what it shows
 
@@ -31,6 +32,7 @@ class Endpoints:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._near: OrderedDict[Endpoint, Near] = OrderedDict()
+        self._by_nonce: dict[bytes, dict[Endpoint, Near]] = {}
         self._monotonic = monotonic
 
     def __iter__(self) -> Iterator[Near]:
@@ -45,27 +47,49 @@ class Endpoints:
 
     def of(self, nonce: bytes) -> list[Near]:
         """All that show an advert with this nonce."""
-        return [near for near in self._near.values() if near.beacon is not None and near.beacon.nonce == nonce]
+        return list(self._by_nonce.get(nonce, {}).values())
 
     def found(self, endpoint: Endpoint, beacon: Beacon | None) -> Near:
         """It is there; what it failed before still counts, unless it shows another advert."""
         near = self._near.get(endpoint)
         if near is None:
-            near = self._near[endpoint] = Near(endpoint, beacon)
+            near = self._near[endpoint] = Near(endpoint, None)
+            self.shows(near, beacon)
             if len(self._near) > MAX_ENDPOINTS:
-                self._near.popitem(last=False)
+                self.lost(next(iter(self._near)))
         elif beacon is not None and beacon != near.beacon:
-            near.beacon, near.asked, near.not_before = beacon, False, 0.0
+            self.shows(near, beacon)
+            near.not_before = 0.0
         return near
+
+    def shows(self, near: Near, beacon: Beacon | None, *, asked: bool = False) -> None:
+        """What an endpoint shows, or answered when it was asked; None: that is not known (any longer)."""
+        if near.beacon is not None:
+            others = self._by_nonce.get(near.beacon.nonce, {})
+            others.pop(near.endpoint, None)
+            if not others:
+                self._by_nonce.pop(near.beacon.nonce, None)
+        near.beacon, near.asked = beacon, asked
+        if beacon is not None and self._near.get(near.endpoint) is near:
+            alike = self._by_nonce.setdefault(beacon.nonce, {})
+            alike[near.endpoint] = near
+            if len(alike) > MAX_ALIKE:
+                self.lost(next(iter(alike)))
 
     def lost(self, endpoint: Endpoint) -> Near | None:
         """It is there no longer."""
-        return self._near.pop(endpoint, None)
+        near = self._near.get(endpoint)
+        if near is not None:
+            beacon = near.beacon
+            self.shows(near, None)
+            near.beacon = beacon
+            del self._near[endpoint]
+        return near
 
     def forget(self, transport: str) -> None:
         """A transport ended, and with it all that it reported."""
         for endpoint in [endpoint for endpoint in self._near if endpoint.transport == transport]:
-            del self._near[endpoint]
+            self.lost(endpoint)
 
     def failed(self, near: Near) -> None:
         """It could not be used: it rests for up to 1, 2, 4, ... `MAX_BACKOFF` seconds."""

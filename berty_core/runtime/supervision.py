@@ -38,7 +38,7 @@ START_LIMIT = 30.0  # seconds in which a plugin has to say that it started
 RESTARTS = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds of rest after each failure; after the last one it is an hour
 LAST_RESORT = 3600.0
 STEADY = 600.0  # seconds of running after which earlier failures count no longer
-EVENTS_AT_ONCE, EVENTS_A_SECOND = 4096, 200.0  # what a discovery may report
+EVENTS_AT_ONCE, EVENTS_A_SECOND = 2048, 200.0  # what a discovery may report
 LAG_CHECK, MAX_LAG = 0.5, 1.0
 MAX_TAGS = 1024  # of a beacon
 

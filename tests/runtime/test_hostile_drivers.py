@@ -238,7 +238,7 @@ async def never(transport: object, endpoint: Endpoint) -> Any:
 DIALS: dict[str, tuple[type[evil.EvilTransport], str]] = {
     "raises": (evil.dialling(refuse), "dial() raised KeyError"),
     "never ends": (evil.dialling(never), "dial() did not end within 0.1 s"),
-    "gives nothing": (evil.dialling(lambda *_: None), "it gave a link without send()"),
+    "gives nothing": (evil.dialling(lambda *_: None), "dial() gave nothing"),
     "gives a text": (evil.dialling(lambda *_: "link"), "it gave a link without send()"),
     "a link without receive": (evil.linking(evil.without("receive")), "it gave a link without receive()"),
     "a link without traits": (evil.linking(evil.without("traits")), "it gave a link without traits"),
