@@ -233,6 +233,7 @@ class Connectivity:
         """Show our points; under the same beacon while they are the same and the period is not over."""
         rooms = [running.spec.traits.beacon_bytes for running in self.transports]
         if self.adverts.take(await self._host.points(), rooms, rotate=rotate):
+            self.dialling.endpoints.ask_again()
             for session in self.kept:  # before others see it, or they take us for somebody else
                 session.change_beacon(self.adverts.present.beacon.nonce)
         async with anyio.create_task_group() as tasks:
@@ -279,7 +280,7 @@ class Connectivity:
                 self._tasks.start_soon(link.aclose)
             return
         host = self._host
-        asked = AskedLink(link, lambda: self.adverts.present.beacon)
+        asked = AskedLink(link, lambda: self.adverts.present.beacon, self.dialling.meet_known)
         sorted_link: Link = SortedLink(asked, self._profile_for) if self.profiles and link.traits.stream else asked
         machine = Session.accept(
             self.adverts.present.identity,

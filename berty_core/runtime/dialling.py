@@ -23,7 +23,7 @@ from .decisions import Decisions, Kind
 from .endpoints import Endpoints, Near
 from .guarded_link import GuardedLink, link_fault
 from .kept_sessions import KeptSessions
-from .link_beacons import ask_for_beacon
+from .link_beacons import ask_for_beacon, leave_to_peer
 from .peer_session import PeerSession, SessionHost
 from .running import RunningTransport, medium_of
 from .severable import Severable
@@ -46,6 +46,9 @@ class Dialler(Protocol):
 
     def situation(self) -> Situation:
         """What is known of the surroundings."""
+
+    def accept(self, link: Link) -> None:
+        """Begin a session as the one who was dialled."""
 
     async def serve(self, session: PeerSession) -> None:
         """Keep a session until it ends."""
@@ -406,6 +409,11 @@ class Dialling:
         near = self.endpoints.get(link.remote) or Near(link.remote, None)
         self._tasks.start_soon(self._meet_on, link, near)
 
+    def meet_known(self, link: Link, beacon: Beacon) -> None:
+        """The other end of a link showed its beacon, and left it to us to begin."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self._meet_on, link, Near(link.remote, beacon))
+
     async def _meet_on(self, link: Link, near: Near) -> bool:
         """Ask on a link who is there, unless that is known, and begin a session if it is somebody we know."""
         beacon = near.beacon
@@ -422,8 +430,20 @@ class Dialling:
         if recognised is not None and not self._adverts.is_own(beacon.nonce) and not self._is_served(beacon.nonce):
             await self._open_session(link, near, recognised)
             return True
-        await link.aclose()
+        if recognised is None and near.asked:
+            await self._leave_to_peer(link)
+        else:
+            await link.aclose()
         return self._not_met(near, beacon, recognised)
+
+    async def _leave_to_peer(self, link: Link) -> None:
+        """It may be the peer who knows us."""
+        try:
+            await leave_to_peer(link, self._adverts.present.beacon)
+        except (BertyError, OSError):
+            await link.aclose()
+        else:
+            self._dialler.accept(link)
 
     def _not_met(self, near: Near, beacon: Beacon, recognised: Recognised | None) -> bool:
         """No session on a link that said who is there; whether that is settled for now."""

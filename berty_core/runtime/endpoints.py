@@ -13,7 +13,7 @@ from ..contracts.transport import Beacon, Endpoint
 MAX_ENDPOINTS = 2048
 MAX_ALIKE = 16  # endpoints that show one nonce
 MAX_BACKOFF = 60.0
-ASK_AGAIN = 600.0  # seconds after which an endpoint that showed nothing we know is asked again what it shows
+ASK_AGAIN = 120.0  # seconds after which an endpoint that showed nothing we know is asked again what it shows
 
 
 @attrs.define(eq=False)
@@ -108,6 +108,12 @@ class Endpoints:
     def ask_later(self, near: Near) -> None:
         """What it shows is nothing we know: leave it alone for long."""
         near.not_before = self._monotonic() + ASK_AGAIN
+
+    def ask_again(self) -> None:
+        """We look for others, or have shown others: whoever showed nothing that we know may now."""
+        for near in self._near.values():
+            if near.beacon is None and not near.failures:
+                near.not_before = 0.0
 
     def try_all_now(self) -> None:
         """The network changed: what failed before says nothing any more."""
