@@ -38,7 +38,7 @@ from .link_beacons import AskedLink
 from .peer_session import PeerSession, SessionHost
 from .replica import Points
 from .running import RunningProfile, RunningTransport
-from .severable import Severable
+from .severable import within
 from .supervision import Supervisor
 from .surroundings import Surroundings
 from .transport_host import NodeTransportHost
@@ -248,8 +248,7 @@ class Connectivity:
             return
         running.shown = beacon
         try:
-            with anyio.fail_after(ADVERTISE_LIMIT):
-                await Severable(running.transport.advertise(beacon), self._host.monotonic)
+            await within(ADVERTISE_LIMIT, running.transport.advertise(beacon))
         except TimeoutError:
             running.fault(f"advertise() did not end within {ADVERTISE_LIMIT:g} s")
         except Exception as error:  # a plugin may raise anything; it is named, and the others go on
@@ -317,6 +316,7 @@ class Connectivity:
     def session_changed(self, session: PeerSession) -> None:
         """A session opened, met a group, changed its beacon, is drained, or ended."""
         if session.is_open:
+            self.dialling.renamed(session)
             self.dialling.ask_within(session.beacon_nonce)
         if self._tasks is not None:
             self.kept.changed(session, self._tasks)
@@ -329,7 +329,7 @@ class Connectivity:
             Kind.SESSION, f"the session over {session.transport} {words}", transport=session.transport, peer=nonce
         )
         if is_doubted:
-            self.dialling.reach(nonce, urgent=True)
+            self.dialling.reach_urgently(nonce)
         self.session_changed(session)
 
     def probe_all(self, transport: str) -> None:

@@ -5,8 +5,8 @@ Invariant: a peer is being reached by one task at a time, and at most `MAX_DIALS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -26,7 +26,7 @@ from .kept_sessions import KeptSessions
 from .link_beacons import ask_for_beacon, leave_to_peer
 from .peer_session import PeerSession, SessionHost
 from .running import RunningTransport, medium_of
-from .severable import Severable
+from .severable import within
 
 SECOND_DIALLER = 1.0  # the side with the larger nonce leaves the other so much time to dial first
 RENAMED = 0.1  # seconds in which a session may say that an endpoint that was just found is its peer's new one
@@ -115,13 +115,27 @@ class Dialling:
         self._woken.set()
         self._woken = anyio.Event()
 
-    def reach(self, nonce: bytes, *, urgent: bool = False) -> None:
-        """Look for a way to a peer; urgent: the session with it leaves what was sent without an answer."""
-        if urgent:
-            self._urgent.add(nonce)
-        for near in self.endpoints.of(nonce):
-            self.consider(near)
+    def reach_urgently(self, nonce: bytes) -> None:
+        """The session with a peer leaves what was sent without an answer: look for another way at once."""
+        self._urgent.add(nonce)
+        for near in self.endpoints:
+            if near.beacon is None:
+                near.not_before = 0.0  # it may be there
+            if near.beacon is None or near.beacon.nonce == nonce:
+                self.consider(near)
         self._wake()
+
+    def renamed(self, session: PeerSession) -> None:
+        """A session may have another nonce: what was answered under the old one is asked for anew."""
+        old, new = session.former_nonce, session.beacon_nonce
+        if old == new:
+            return
+        session.former_nonce = new
+        for near in self.endpoints.of(old):
+            if near.asked:
+                self.endpoints.shows(near, None)
+                near.not_before = 0.0
+                self.consider(near)
 
     def consider(self, near: Near) -> None:
         """Dial an endpoint if it shows something we know and there is no session with it, or a worse one."""
@@ -167,7 +181,7 @@ class Dialling:
         present = [self.candidate_of(session) for session in sessions]
         return [
             way
-            for way in self.ranking(nonce).order
+            for way in self._ways(nonce)
             if all(is_worth_a_change(way.candidate, one, prefer, situation) for one in present)
             and not any(self._kept.is_declined(session, way.candidate.transport) for session in sessions)
         ]
@@ -241,8 +255,12 @@ class Dialling:
 
     def _ways(self, nonce: bytes) -> list[Ranked]:
         """The ways to a peer with which there is no session that answers; not over one that does not answer."""
-        silent = {session.transport for session in self._kept.of(nonce) if session.life.doubted_since is not None}
+        silent = self._silent(nonce)
         return [way for way in self.ranking(nonce).order if way.candidate.transport not in silent]
+
+    def _silent(self, nonce: bytes) -> set[str]:
+        """The transports over which this peer does not answer right now."""
+        return {session.transport for session in self._kept.of(nonce) if session.life.doubted_since is not None}
 
     async def _wait_for_turn(self, nonce: bytes) -> None:
         """Of two that recognise each other the smaller nonce dials first; and a session may know the new nonce soon."""
@@ -309,19 +327,20 @@ class Dialling:
     async def _dial(self, running: RunningTransport, endpoint: Endpoint) -> Link:
         """Let the driver dial; whatever else than a link or an expected error comes of it is the driver's fault."""
         limit = min(running.spec.traits.dial_timeout, MAX_DIAL_TIME)
-        link = None
-        with anyio.move_on_after(1.1 * limit) as scope:
-            try:
-                link = await Severable(running.transport.dial(endpoint), self._host.monotonic)  # type: ignore[union-attr]
-            except (BertyError, OSError):
-                raise
-            except Exception as error:  # a driver may raise anything; it is named
-                running.fault(f"dial() raised {type(error).__name__}: {error}")
-                raise BertyError(f"its driver failed with {type(error).__name__}: {error}") from error
-        if scope.cancelled_caught or link is None:
-            words = f"dial() did not end within {limit:g} s" if scope.cancelled_caught else "dial() gave nothing"
+        dial: Coroutine[Any, Any, Link] = running.transport.dial(endpoint)  # type: ignore[union-attr]
+        try:
+            link = await within(1.1 * limit, dial)
+        except (BertyError, ConnectionError):
+            raise
+        except Exception as error:  # a driver may raise anything; it is named
+            is_late = isinstance(error, TimeoutError)
+            words = (
+                f"dial() did not end within {limit:g} s"
+                if is_late
+                else f"dial() raised {type(error).__name__}: {error}"
+            )
             running.fault(words)
-            raise BertyError(f"its driver broke the rules: {words}")
+            raise BertyError(f"its driver broke the rules: {words}") from error
         if words := link_fault(link, running.name, dialled=True):
             running.fault(words)
             raise BertyError(f"its driver broke the rules: {words}")

@@ -135,6 +135,7 @@ class PeerSession:
         self.transport = link.remote.transport
         self.profile = ""
         self.beacon_nonce = b""
+        self.former_nonce = b""  # under which this side may still know the peer
         self.handshake_hash = b""
         self.groups: dict[GroupId, DeviceId | None] = {}
         self.closed_because = ""

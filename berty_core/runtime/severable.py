@@ -1,14 +1,17 @@
 """A stranger's coroutine that can be left behind: whoever waits for it is free again, whatever it does.
 
-Invariant: after `cut`, or once it has ignored a cancellation for `grace` seconds, the waiting task goes on.
+Invariant: a driver that ignores its cancellation for `STOP_LIMIT` seconds holds up nobody any longer. (A wait that is
+shielded from cancellation can be left on asyncio alone.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
+
+import anyio
 
 from ..errors import TransportError
 
@@ -23,14 +26,9 @@ class LeftBehind(TransportError):
 class Severable(Generic[T]):
     """Await it once in place of the coroutine."""
 
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, T], monotonic: Callable[[], float], grace: float = STOP_LIMIT
-    ) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self.ended = False
         self._coroutine = coroutine
-        self._monotonic = monotonic
-        self._grace = grace
-        self._cancelled_at: float | None = None
         self._is_cut = False
         self._task: asyncio.Task[Any] | None = None
 
@@ -52,25 +50,61 @@ class Severable(Generic[T]):
                 try:
                     send, value = self._coroutine.send, (yield waits_for)
                 except BaseException as error:
-                    self._check_cut()
+                    if self._is_cut:
+                        self._leave()
                     send, value = self._coroutine.throw, error
         finally:
             self.ended = True
 
-    def _check_cut(self) -> None:
-        """LeftBehind if the coroutine had its time to end."""
-        now = self._monotonic()
-        self._cancelled_at = now if self._cancelled_at is None else self._cancelled_at
-        if not self._is_cut and now - self._cancelled_at < self._grace:
-            return
-        if self._is_cut and self._task is not None:
+    def _leave(self) -> None:
+        if self._task is not None:
             self._task.uncancel()
         with suppress(BaseException):  # whatever it says to its end
             self._coroutine.close()
-        raise LeftBehind(f"it did not stop within {self._grace:g} s and was left behind")
+        raise LeftBehind(f"it did not stop within {STOP_LIMIT:g} s and was left behind")
 
     def cut(self) -> None:
-        """Leave it where it stands, also in the middle of a wait that no cancellation reaches (on asyncio alone)."""
+        """Leave it where it stands."""
         self._is_cut = True
         if not self.ended and self._task is not None:
             self._task.cancel()
+
+
+async def see_end(calls: Sequence[Severable[Any]]) -> None:
+    """Give calls that were cancelled their time to end, and leave behind what does not."""
+    with anyio.CancelScope(shield=True):
+        deadline, pause = anyio.current_time() + STOP_LIMIT, 0.001
+        while not all(call.ended for call in calls) and anyio.current_time() < deadline:
+            await anyio.sleep(pause)  # nobody tells, since what does not end cannot
+            pause = min(0.05, 2 * pause)
+        for call in calls:
+            call.cut()
+
+
+async def within(limit: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a driver's call; TimeoutError after `limit` seconds, or up to `STOP_LIMIT` later if it does not stop."""
+    call = Severable(coroutine)
+    outcome: list[T | Exception] = []
+    done = anyio.Event()
+
+    async def run() -> None:
+        try:
+            outcome.append(await call)
+        except Exception as error:  # raised below, so that it stays a single error
+            outcome.append(error)
+        finally:
+            done.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        try:
+            with anyio.move_on_after(limit):
+                await done.wait()
+        finally:
+            tasks.cancel_scope.cancel()
+            await see_end([call])
+    if not outcome:
+        raise TimeoutError
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]

@@ -32,7 +32,7 @@ from ..protocol.ranking import Situation, pauses
 from .decisions import Decisions, Kind
 from .guarded_link import endpoint_fault
 from .running import DriverFault, RunningProfile, RunningTransport, medium_of
-from .severable import STOP_LIMIT, Severable
+from .severable import Severable, see_end
 
 START_LIMIT = 30.0  # seconds in which a plugin has to say that it started
 RESTARTS = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds of rest after each failure; after the last one it is an hour
@@ -138,7 +138,7 @@ class Supervisor:
                 running.started = True
                 self._watched.transport_started(running)
                 if running.spec.traits.discovers:
-                    calls.append(Severable(self._follow(running), self._monotonic))
+                    calls.append(Severable(self._follow(running)))
                     await calls[-1]
                 await anyio.sleep_forever()
             except TimeoutError:
@@ -146,7 +146,7 @@ class Supervisor:
             finally:
                 running.started = False
                 tasks.cancel_scope.cancel()
-                await _see_end(calls)
+                await see_end(calls)
 
     async def _run_driver(
         self,
@@ -156,7 +156,7 @@ class Supervisor:
         *,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        calls.append(Severable(transport.run(host, task_status=task_status), self._monotonic))
+        calls.append(Severable(transport.run(host, task_status=task_status)))
         await calls[-1]
         raise DriverFault("its run() ended by itself")
 
@@ -232,17 +232,6 @@ class Supervisor:
 def rest_after(failures: int) -> float:
     """Seconds of rest before the start that follows so many failures: growing to a minute, then an hour."""
     return RESTARTS[failures - 1] if failures <= len(RESTARTS) else LAST_RESORT
-
-
-async def _see_end(calls: list[Severable[None]]) -> None:
-    """Give a driver its time to stop, and leave behind what does not."""
-    with anyio.CancelScope(shield=True):
-        deadline, pause = anyio.current_time() + STOP_LIMIT, 0.001
-        while not all(call.ended for call in calls) and anyio.current_time() < deadline:
-            await anyio.sleep(pause)  # nobody tells, since what does not end cannot
-            pause = min(0.05, 2 * pause)
-        for call in calls:
-            call.cut()
 
 
 def _event_fault(event: object, name: str) -> str:

@@ -140,8 +140,7 @@ async def test_one_that_does_not_stop(
     kind: type[evil.EvilTransport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is left behind, and named; the node ends in time all the same."""
-    monkeypatch.setattr(supervision, "STOP_LIMIT", 0.3)
-    monkeypatch.setattr(severable.Severable.__init__, "__defaults__", (0.3,))
+    monkeypatch.setattr(severable, "STOP_LIMIT", 0.3)
     async with scene(tmp_path, kind) as the:
         (state,) = [one for one in the.connectivity.transports if one.name == evil.NAME]
         state.scope.cancel()
@@ -238,7 +237,7 @@ async def never(transport: object, endpoint: Endpoint) -> Any:
 DIALS: dict[str, tuple[type[evil.EvilTransport], str]] = {
     "raises": (evil.dialling(refuse), "dial() raised KeyError"),
     "never ends": (evil.dialling(never), "dial() did not end within 0.1 s"),
-    "gives nothing": (evil.dialling(lambda *_: None), "dial() gave nothing"),
+    "gives nothing": (evil.dialling(lambda *_: None), "it gave a link without send()"),
     "gives a text": (evil.dialling(lambda *_: "link"), "it gave a link without send()"),
     "a link without receive": (evil.linking(evil.without("receive")), "it gave a link without receive()"),
     "a link without traits": (evil.linking(evil.without("traits")), "it gave a link without traits"),
