@@ -10,6 +10,7 @@ import attrs
 import pluggy
 
 from .contracts import hookspecs
+from .contracts.network import NetworkWatcher
 from .contracts.session import SessionSpec
 from .contracts.store import StoreSpec
 from .contracts.transport import TransportSpec
@@ -43,6 +44,10 @@ class Plugins:
     def sessions(self) -> dict[str, SessionSpec]:
         """All session profiles by name."""
         return {spec.name: spec for specs in self.hooks.hook.berty_sessions() for spec in specs}
+
+    def watchers(self) -> list[NetworkWatcher]:
+        """All that tell about the surroundings, in order of their plugins' names."""
+        return [watcher for watchers in self.hooks.hook.berty_network() for watcher in watchers]
 
     def store(self, name: str = DEFAULT_STORE) -> StoreSpec:
         """A store by name; UserError that says what to install."""

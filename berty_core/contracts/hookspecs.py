@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pluggy
 
+from .network import NetworkWatcher
 from .session import SessionSpec
 from .store import StoreSpec
 from .transport import TransportSpec
@@ -28,3 +29,8 @@ def berty_stores() -> Sequence[StoreSpec]:  # type: ignore[empty-body]
 @hookspec
 def berty_sessions() -> Sequence[SessionSpec]:  # type: ignore[empty-body]
     """Give the session profiles this plugin brings."""
+
+
+@hookspec
+def berty_network() -> Sequence[NetworkWatcher]:  # type: ignore[empty-body]
+    """Give watchers that tell what is known of the device's surroundings."""

@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from ..contracts.network import NetworkWatcher
 from ..contracts.session import ProfileHost, SessionProfile, SessionSpec
 from ..contracts.traits import Network
 from ..contracts.transport import (
@@ -35,6 +36,7 @@ from .first_byte import SortedLink
 from .guarded_link import GuardedLink
 from .kept_sessions import KeptSessions
 from .link_beacons import AskedLink
+from .network_watch import NetworkWatch
 from .peer_session import PeerSession, SessionHost
 from .replica import Points
 from .running import RunningProfile, RunningTransport
@@ -76,6 +78,7 @@ class Connectivity:
         *,
         prefer: Sequence[str] = (),
         policies: Mapping[str, Policy] | None = None,
+        watchers: Sequence[NetworkWatcher] = (),
     ) -> None:
         self._host = host
         self.monotonic = host.monotonic
@@ -87,6 +90,7 @@ class Connectivity:
         self.adverts = Adverts(host.entropy, host.profile_name)
         self.kept = KeptSessions(self)
         self.dialling = Dialling(host, self, self.adverts, self.kept)
+        self._watch = NetworkWatch(watchers, self.surroundings, self.decisions)
         self._supervisor = Supervisor(self, host.monotonic)
         self._guard = ReplayGuard()  # one for all periods: a tag outlives the one it was shown in
         self._changed = anyio.Event()
@@ -118,6 +122,7 @@ class Connectivity:
                     tasks.start_soon(self._supervisor.keep_profile, profile)
                 tasks.start_soon(self._advertise)
                 tasks.start_soon(self._follow_network)
+                tasks.start_soon(self._watch.run)
                 tasks.start_soon(self._keep_usage)
                 tasks.start_soon(self._supervisor.watch_loop)
                 task_status.started()

@@ -151,6 +151,7 @@ class Node:
             try:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+                    from .network_watch import own_watcher  # noqa: PLC0415
 
                     transports = self.config.make_transports(self.plugins)
                     self.connectivity = Connectivity(
@@ -159,6 +160,7 @@ class Node:
                         self.config.make_sessions(self.plugins),
                         prefer=self.config.prefer,
                         policies=self.config.transports,
+                        watchers=[*self.plugins.watchers(), own_watcher()],
                     )
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
