@@ -13,6 +13,8 @@ import berty_core
 ROOT = Path(berty_core.__file__).parent
 
 # What each room may import of this package, besides itself. `testing` sees everything but the command line.
+LOWER = {"contracts", "protocol", "crypto", "codec", "errors", "ids"}
+SHELL = LOWER | {"media", "fitting", "config", "plugins", "specs", "loading", "settings"}
 RINGS = {
     "errors": set(),
     "ids": {"errors"},
@@ -21,11 +23,15 @@ RINGS = {
     "protocol": {"codec", "crypto", "errors", "ids"},
     "media": {"contracts", "errors"},
     "contracts": {"protocol", "crypto", "codec", "errors", "ids"},
-    "plugins": {"contracts", "protocol", "crypto", "codec", "errors", "ids", "config"},
-    "config": {"contracts", "protocol", "crypto", "codec", "errors", "ids", "plugins"},
-    "runtime": {"media", "plugins", "config", "contracts", "protocol", "crypto", "codec", "errors", "ids"},
-    "testing": {"media", "runtime", "plugins", "config", "contracts", "protocol", "crypto", "codec", "errors", "ids"},
-    "cli": {"media", "runtime", "plugins", "config", "contracts", "protocol", "crypto", "codec", "errors", "ids"},
+    "settings": {"errors"},
+    "loading": {"settings", "contracts", "errors"},
+    "specs": {"loading", "contracts", "crypto", "errors"},
+    "plugins": {"specs", "loading", "contracts", "errors"},
+    "config": {"plugins", "settings", "protocol", "errors"},
+    "fitting": {"config", "plugins", "specs", "loading", "settings", "contracts", "errors"},
+    "runtime": SHELL,
+    "testing": {"runtime", *SHELL},
+    "cli": {"runtime", *SHELL},
     "__init__": {"runtime", "plugins", "config", "contracts", "protocol", "codec", "errors", "ids"},
     "__main__": {"cli"},
 }
@@ -44,8 +50,9 @@ CODECS = {"cbrrr", "libipld"}
 
 
 def modules() -> list[Path]:
-    """All hand-written modules."""
-    return [path for path in sorted(ROOT.rglob("*.py")) if not path.stem.endswith("_pb2")]
+    """All hand-written modules; the template of a plugin is a package of its own, beside the rings."""
+    found = [path for path in sorted(ROOT.rglob("*.py")) if not path.stem.endswith("_pb2")]
+    return [path for path in found if "scaffold" not in path.parts]
 
 
 def room(path: Path) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 @click.command()
@@ -49,13 +52,32 @@ def complete_invitation(ctx: click.Context, param: click.Parameter, incomplete: 
     return _names(ctx, incomplete, "group_invitations")
 
 
+def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Keys of settings that begin like this."""
+    from .survey import survey  # noqa: PLC0415  slow
+
+    keys = (".".join(setting.path) for setting in survey(_settings(ctx)).settings())
+    return [key for key in keys if key.startswith(incomplete)]
+
+
+def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of installed plugins that begin like this."""
+    from ..plugins import installed  # noqa: PLC0415  slow
+
+    return [point.name for point in installed() if point.name.startswith(incomplete)]
+
+
+def _settings(ctx: click.Context) -> Settings:
+    from .settings import Settings, default_home  # noqa: PLC0415
+
+    return Settings((ctx.find_root().params.get("home") or default_home()).expanduser())
+
+
 def _names(ctx: click.Context, incomplete: str, method: str, **wanted: Any) -> list[str]:
     """Ask the running node; without one there is nothing to offer, and no time to open the home."""
     from ..runtime.control_socket import Connection  # noqa: PLC0415  only for this
-    from .settings import default_home  # noqa: PLC0415
 
-    home = (ctx.find_root().params.get("home") or default_home()).expanduser()
-    connection = Connection.open(home)
+    connection = Connection.open(_settings(ctx).home)
     if connection is None:
         return []
     with connection:

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import UserError
-from ..plugins import GROUP
 from ..runtime.control_socket import Connection
 
 USED = {"mdns", "sqlite"}
@@ -31,7 +29,9 @@ SECRET = "The key is under the third flowerpot."  # noqa: S105  a text to look f
 
 def _others() -> list[str]:
     """The plugins that could leave the loopback interface."""
-    return sorted({point.name for point in entry_points(group=GROUP)} - USED)
+    from ..plugins import installed  # noqa: PLC0415  slow
+
+    return sorted({point.name for point in installed()} - USED)
 
 
 class Device:

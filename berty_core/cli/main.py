@@ -33,7 +33,11 @@ COMMANDS = {
     "status": "node:status",
     "why": "why:why",
     "stop": "node:stop",
+    "config": "config:config",
+    "plugin": "plugin:plugin",
+    "doctor": "doctor:doctor",
     "demo": "demo:demo",
+    "conformance": "..testing.command:conformance",  # what is for tests is imported by this name alone
     "completion": "completion:completion",
 }
 
@@ -50,8 +54,13 @@ class LazyCommands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        command: click.Command = getattr(importlib.import_module(_within(module), __package__), attribute)
         return command
+
+
+def _within(module: str) -> str:
+    """The name of a module relative to this package."""
+    return module if module.startswith(".") else f".{module}"
 
 
 @click.group(

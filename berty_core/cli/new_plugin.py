@@ -14,7 +14,7 @@ from .output import hint
 
 TEMPLATE = "berty-my-radio"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-MAX_NAME = 40
+MAX_NAME = 32
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 

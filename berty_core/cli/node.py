@@ -154,6 +154,10 @@ def _reasons(transport: dict[str, Any]) -> str:
     return f" ({safe('; '.join(transport['reasons']))})" if transport["reasons"] else ""
 
 
+def _remedy(left: dict[str, Any]) -> str:
+    return f"; {safe(left['remedy'])}" if left["remedy"] else ""
+
+
 @click.command()
 @json_option
 @click.pass_obj
@@ -200,7 +204,7 @@ def _print_node(view: dict[str, Any]) -> None:
     for running in view["session_profiles"]:
         rows.append(["also speaks", f"{running['name']}: {running['state']}{_reasons(running)}"])
         rows += [["address", safe(address)] for address in running["addresses"]]
-    rows += [["not used", f"{safe(p['name'])}: {safe(p['reason'])}"] for p in view["plugins_not_used"]]
+    rows += [["not used", f"{safe(p['name'])}: {safe(p['reason'])}{_remedy(p)}"] for p in view["plugins_not_used"]]
     if view["network"]:  # a short command has said its own already
         rows += [["notice", safe(notice)] for notice in view["notices"]]
     table(rows)

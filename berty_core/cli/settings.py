@@ -89,9 +89,9 @@ class Settings(NamedTuple):
 
     def config(self) -> NodeConfig:
         """The home's configuration with the overrides; ConfigError."""
-        from ..config import parse_overrides, read_config  # noqa: PLC0415  slow; only who opens a home needs it
+        from ..config import read_config  # noqa: PLC0415  slow; only who opens a home needs it
 
-        return read_config(self.home, parse_overrides(self.overrides))
+        return read_config(self.home, self.overrides)
 
 
 def default_home() -> Path:

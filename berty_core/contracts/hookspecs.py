@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pluggy
 
+from .checks import Check
 from .network import NetworkWatcher
 from .session import SessionSpec
 from .store import StoreSpec
@@ -34,3 +35,8 @@ def berty_sessions() -> Sequence[SessionSpec]:  # type: ignore[empty-body]
 @hookspec
 def berty_network() -> Sequence[NetworkWatcher]:  # type: ignore[empty-body]
     """Give watchers that tell what is known of the device's surroundings."""
+
+
+@hookspec
+def berty_checks() -> Sequence[Check]:  # type: ignore[empty-body]
+    """Give the checks of `berty doctor` this plugin brings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -69,6 +69,13 @@ class Traits:
     dial_timeout: float = 10.0
     lost_after: float = 120.0
     backends: frozenset[str] = frozenset({"asyncio"})
+
+    @classmethod
+    def of_bus(cls, mtu: int, **others: Any) -> Traits:
+        """What a medium promises that is a bus and nothing else, may lose and reorder, and runs on any event loop."""
+        alone = {"broadcast": True, "discovers": False, "dials": False, "listens": False}
+        loose = {"reliable": False, "ordered": False, "backends": frozenset({"asyncio", "trio"})}
+        return cls(stream=False, mtu=mtu, **{**alone, **loose, **others})
 
 
 Tri = Literal["yes", "no", "unknown"]

@@ -34,6 +34,8 @@ TAG_LENGTH = 8
 PROLOGUE = b"berty private session 1"
 VERSION = 1
 HANDSHAKE_TIMEOUT = 10.0
+HANDSHAKE_BITS = 8 * 5000  # a handshake, each part of which is sent several times
+PING_BITS = 8 * 110  # a ping and its answer, with all that is around them on a datagram link
 MAX_HANDSHAKE_MESSAGE = 1024
 MAX_HEADER = 256
 CAPABILITIES = ("entries",)
@@ -125,6 +127,19 @@ class NodeIdentity:
     capabilities: tuple[str, ...] = CAPABILITIES
 
 
+@attrs.frozen
+class Pace:
+    """What a slow link needs: `extra` seconds for each answer, and rare signs of life (seconds between two)."""
+
+    extra: float = 0.0
+    keepalive: float = 30.0
+
+    @classmethod
+    def of_link(cls, bitrate: float, latency: float) -> Pace:
+        """Time for five kilobytes and ten ways; signs of life take one hundredth of the link at the most."""
+        return cls(HANDSHAKE_BITS / bitrate + 10 * latency, max(cls().keepalive, 100 * PING_BITS / bitrate))
+
+
 @attrs.define
 class _Stream:
     """One stream of ours or theirs: its header, and what yamux does not take yet."""
@@ -166,6 +181,13 @@ class Session:
         self._streams: dict[int, _Stream] = {}
         self._spoken = False
         self.said = 0  # bytes that were ever given to streams
+        self._pace = Pace()
+
+    def suit(self, pace: Pace) -> None:
+        """Be as patient as the link is slow; before the handshake."""
+        self._pace = pace
+        if self._deadline is not None:
+            self._deadline += pace.extra
 
     @classmethod
     def dial(cls, identity: NodeIdentity, tag: bytes, secret: Secret, ephemeral: Secret, now: float) -> Session:
@@ -336,7 +358,10 @@ class Session:
         peer, handshake_hash = noise.remote_static, noise.handshake_hash
         sending, receiving = noise.split()
         self._channel = NoiseTransport(sending, receiving, self._messages.rest())
-        self._yamux = Yamux(self.initiator, now, _LIMITS)
+        limits = attrs.evolve(
+            _LIMITS, keepalive=self._pace.keepalive, ping_timeout=_LIMITS.ping_timeout + self._pace.extra
+        )
+        self._yamux = Yamux(self.initiator, now, limits)
         self._move(SessionState.OPEN)
         opened = Opened(
             peer, handshake_hash, tuple(greeting.capabilities[:32]), greeting.profile[:32], greeting.beacon_nonce[:8]
@@ -428,7 +453,7 @@ class Session:
         if self._deadline is not None and now >= self._deadline:
             self._out.clear()
             self._move(SessionState.CLOSED)
-            raise RemoteProtocolError(f"no session within {HANDSHAKE_TIMEOUT:.0f} s")
+            raise RemoteProtocolError(f"no session within {HANDSHAKE_TIMEOUT + self._pace.extra:.0f} s")
         if self._yamux is None or self.state is SessionState.CLOSED:
             return
         try:

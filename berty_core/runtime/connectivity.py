@@ -29,6 +29,7 @@ from ..crypto.keys import Secret
 from ..protocol.ranking import Candidate, Policy, Situation
 from ..protocol.session import MAGIC, ReplayGuard, Session
 from .adverts import ROTATION, Adverts
+from .datagram_stream import as_stream
 from .decisions import Decisions, Kind
 from .device_settings import DeviceSettings
 from .dialling import MAX_SESSIONS, Dialling
@@ -263,7 +264,9 @@ class Connectivity:
 
     def accept_from(self, running: RunningTransport, link: Link) -> None:
         """A transport hands over a link, which was looked at."""
-        guarded = GuardedLink(link, running)
+        guarded: Link = GuardedLink(link, running)
+        if self._tasks is not None:
+            guarded = as_stream(guarded, self._host, self._tasks)
         if link.initiator:
             self.dialling.meet(guarded)
         else:
@@ -285,7 +288,7 @@ class Connectivity:
             return
         host = self._host
         asked = AskedLink(link, lambda: self.adverts.present.beacon, self.dialling.meet_known)
-        sorted_link: Link = SortedLink(asked, self._profile_for) if self.profiles and link.traits.stream else asked
+        sorted_link: Link = SortedLink(asked, self._profile_for) if self.profiles else asked
         machine = Session.accept(
             self.adverts.present.identity,
             self.adverts.secret_for_tag,

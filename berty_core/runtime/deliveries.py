@@ -52,6 +52,10 @@ class Deliveries:
         prefix = UNHELD + self._log
         return [Cid(DAG_CBOR + key[len(prefix) :]) for key, _ in self._records.scan(prefix)]
 
+    def is_unheld(self, cid: Cid) -> bool:
+        """Whether this is an own message that nobody else is known to hold."""
+        return self._records.get(UNHELD + self._log + cid.digest) is not None
+
     def get(self, cid: Cid) -> Delivery:
         """What is proven about a message."""
         sent = self._sent.get(cid, ())

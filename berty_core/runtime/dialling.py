@@ -19,6 +19,7 @@ from ..errors import BertyError
 from ..protocol.ranking import Candidate, Ranked, Ranking, Situation, is_worth_a_change, rank
 from ..protocol.session import Session
 from .adverts import Adverts, Recognised
+from .datagram_stream import as_stream
 from .decisions import Decisions, Kind
 from .endpoints import Endpoints, Near
 from .guarded_link import GuardedLink, link_fault
@@ -317,7 +318,8 @@ class Dialling:
             return None
         try:
             async with self._limiter:
-                return await self._dial(running, near.endpoint)
+                link = await self._dial(running, near.endpoint)
+            return link if self._tasks is None else as_stream(link, self._host, self._tasks)
         except (BertyError, OSError) as error:
             self.endpoints.failed(near)
             words = f"could not reach {near.endpoint.address} over {near.endpoint.transport}: {error}"

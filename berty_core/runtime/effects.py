@@ -11,13 +11,14 @@ from ..protocol.group import LogKind
 
 @attrs.frozen
 class EntryAdded:
-    """A log has a new entry, of our own or received; `block` is what other members are sent."""
+    """A log has a new entry, written here (`own`) or received; `block` is what other members are sent."""
 
     group: GroupId
     kind: LogKind
     cid: Cid
     block: bytes = attrs.field(repr=False)
     author: DeviceId | None = None
+    own: bool = False
 
 
 @attrs.frozen

@@ -301,7 +301,7 @@ class GroupReplica:
         position = log.insert(entry, block)
         self._newest[kind] = log.newest
         author = self.device_id if kind is LogKind.MESSAGES else None
-        self._around.emit(EntryAdded(self.group.id, kind, entry.cid, block, author))
+        self._around.emit(EntryAdded(self.group.id, kind, entry.cid, block, author, own=True))
         return entry, position
 
     def _own_chain(self) -> Chain:

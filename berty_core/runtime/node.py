@@ -19,6 +19,7 @@ from ..codec.cid import Cid
 from ..config import NodeConfig, read_config
 from ..crypto.keys import PrivateKey
 from ..errors import StoreLocked, UserError
+from ..fitting import fit
 from ..ids import AccountId, DeviceId, GroupId
 from ..plugins import Plugins, load_plugins
 from ..protocol.group import PROFILES, Group, GroupKind
@@ -93,6 +94,8 @@ class Node:
         self.plugins = plugins
         self.replica = replica
         self.config = config
+        self.fitted = fit(config, plugins).checked()
+        self.left_out = list(self.fitted.left_out)
         self.key_source = key_source
         self.entropy: Callable[[int], bytes] = os.urandom
         self.monotonic: Callable[[], float] = time.monotonic
@@ -152,15 +155,19 @@ class Node:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
                     from .network_watch import own_watcher  # noqa: PLC0415
+                    from .on_bus import on_buses  # noqa: PLC0415
 
-                    transports = self.config.make_transports(self.plugins)
+                    for left in self.left_out:
+                        level = logging.INFO if left.state == "unusable" else logging.WARNING
+                        logger.log(level, "plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
+                    watchers = [watcher for _, watcher in self.fitted.brought.of("watcher").values()]
                     self.connectivity = Connectivity(
                         self,
-                        transports,
-                        self.config.make_sessions(self.plugins),
+                        on_buses(self, self.fitted.make_transports()),
+                        self.fitted.make_sessions(self.left_out.append),
                         prefer=self.config.prefer,
                         policies=self.config.transports,
-                        watchers=[*self.plugins.watchers(), own_watcher()],
+                        watchers=[*watchers, own_watcher()],
                     )
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
@@ -315,6 +322,8 @@ class Node:
     def _deliver(self, outcome: Outcome) -> None:
         for outgoing in outcome.outgoing:
             outgoing.peer.partner.deliver(outgoing.frame, outgoing.more)
+        for bus, datagrams in outcome.said:
+            bus.ready(datagrams)
         for peer, reason in outcome.offenders:
             peer.partner.drop(f"it sent an entry that breaks the rules: {reason}")
         for effect in outcome.effects:

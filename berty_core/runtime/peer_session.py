@@ -27,7 +27,7 @@ from ..protocol.group import Group, LogKind, contact_group
 from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
 from ..protocol.offers import MAX_FRAME as MAX_CONTROL_FRAME
 from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn, PeerDrains
-from ..protocol.session import Opened, Session, SessionEvent, StreamData, StreamEnded, StreamStarted
+from ..protocol.session import Opened, Pace, Session, SessionEvent, StreamData, StreamEnded, StreamStarted
 from ..protocol.shareable import MAX_FRAME as MAX_REQUEST_FRAME
 from ..protocol.shareable import ShareableContact
 from ..protocol.sync import MAX_FRAME as MAX_SYNC_FRAME
@@ -44,7 +44,6 @@ MAX_WAITING = 65536  # frames of a stream that wait to be stored; their bytes ar
 MAX_STREAMS = 1000  # below what a session takes, so that no honest peer meets that limit
 PROBE_TIMEOUT = 3.0
 DRAIN_LIMIT = 5.0
-SLOW = 10  # latencies of its medium that a link may take longer than these
 PATIENCE = 60.0  # seconds after which a session that shares nothing is closed
 PIPELINE = 2  # frames that are verified while an earlier one is stored
 
@@ -146,6 +145,8 @@ class PeerSession:
         self.draining = ""  # why another session with the device is kept
         self.peer_drains = self.was_silent = False
         self.life = SignOfLife(link.traits, host.monotonic, self._ask_for_sign, self._doubted)
+        self._pace = Pace.of_link(link.traits.bitrate, link.traits.latency)
+        session.suit(self._pace)
         self._host = host
         self._wanted = wanted
         self._contact = wanted
@@ -257,7 +258,7 @@ class PeerSession:
     async def _probe(self) -> None:
         received = self.bytes_received
         self._ask_for_sign()
-        await anyio.sleep(PROBE_TIMEOUT + SLOW * self.link.traits.latency)
+        await anyio.sleep(PROBE_TIMEOUT + self._pace.extra)
         if self.bytes_received == received:
             self.close("the peer gave no sign of life after the network changed")
 
@@ -272,7 +273,7 @@ class PeerSession:
         """Ask the peer for a sign of life, and wait for it as long as a probe would."""
         received = self.bytes_received
         self._ask_for_sign()
-        with anyio.move_on_after(PROBE_TIMEOUT + SLOW * self.link.traits.latency):
+        with anyio.move_on_after(PROBE_TIMEOUT + self._pace.extra):
             while self.is_open and self.bytes_received == received:
                 await self.life.wait_heard()
         return self.is_open and self.bytes_received != received
@@ -302,7 +303,7 @@ class PeerSession:
                     self._host.store.post(stream.peer.sync.compare_again, self._host.monotonic())
 
     async def _drain(self) -> None:
-        with anyio.move_on_after(DRAIN_LIMIT + SLOW * self.link.traits.latency):
+        with anyio.move_on_after(DRAIN_LIMIT + self._pace.extra):
             while self.draining and not (self.peer_drains and self._is_quiet()):
                 await anyio.sleep(0.02)  # what is confirmed is known on another thread
         if self.draining:

@@ -28,7 +28,10 @@ async def status(node: Node) -> Json:
         "notices": list(node.notices),
         "transports": transports(node),
         "session_profiles": session_profiles(node),
-        "plugins_not_used": [{"name": broken.name, "reason": broken.reason} for broken in node.plugins.broken],
+        "plugins_not_used": [
+            {"name": left.name, "state": left.state, "reason": left.reason, "remedy": left.remedy}
+            for left in node.left_out
+        ],
         "peers": await peers(node),
         "decisions": [one.view() for one in list(node.connectivity.decisions)[-MAX_DECISIONS:]]
         if node.connectivity

@@ -15,6 +15,8 @@ import anyio.to_thread
 import attrs
 from anyio.abc import TaskStatus
 
+from .bus_hub import BusHub
+from .bus_hub import Outgoing as Datagram
 from .control_socket import NodeEnded
 from .effects import Effect
 from .replica import Replica
@@ -39,12 +41,13 @@ class _Job:
 
 @attrs.frozen
 class Outcome:
-    """What the loop has to do after some jobs: send frames, tell listeners, drop offenders."""
+    """What the loop has to do after some jobs: send frames and datagrams, tell listeners, drop offenders."""
 
     outgoing: list[Outgoing]
     effects: list[Effect]
     offenders: list[tuple[SyncPeer, str]]
     timeout: float | None
+    said: list[tuple[BusHub, list[Datagram]]] = attrs.field(factory=list)
 
 
 class StoreWorker:
@@ -150,8 +153,10 @@ class StoreWorker:
         effects = list(self._effects)
         self._effects.clear()
         self._hub.spread(effects)
-        outgoing, sent = self._hub.collect(self._monotonic())
-        return Outcome(outgoing, effects + sent, self._hub.offenders(), self._hub.timeout())
+        now = self._monotonic()
+        outgoing, sent = self._hub.collect(now)
+        said = self._hub.speak(effects, now)
+        return Outcome(outgoing, effects + sent, self._hub.offenders(), self._hub.timeout(), said)
 
     def _run_writes(self, jobs: list[_Job]) -> None:
         """All in one commit; if one of them fails, each on its own, so that it fails alone."""

@@ -5,6 +5,7 @@ Invariant: an entry is in only once all its parents are, or are refused.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -17,6 +18,7 @@ from ..protocol.range_index import RangeIndex, cid_of, path_of
 from .records import ENTRY, HEAD, INDEX, REFUSED, Records, after_prefix
 
 MAX_REFUSED_BLOCK = 4 * 1024 * 1024
+GRAPH_CACHE = 4096  # entries whose place and parents are kept in memory
 
 
 @attrs.frozen
@@ -46,6 +48,7 @@ class StoredLog:
         self.heads: dict[Cid, int] = {}
         self._newest: list[tuple[str, Cid]] = []  # the last 64 in order, newest first
         self._unindexed: list[Position] = []  # inserted by the open transaction
+        self._graph: OrderedDict[Cid, tuple[Position, tuple[Cid, ...]]] = OrderedDict()
         self.reload()
 
     @property
@@ -63,6 +66,7 @@ class StoredLog:
     def reload(self) -> None:
         """Read heads and the newest positions again (at opening, and after a commit that failed)."""
         self._unindexed.clear()
+        self._graph.clear()
         self._index.forget()
         prefix = HEAD + self.key
         self.heads = {
@@ -109,6 +113,7 @@ class StoredLog:
             position = Position.of(effective_time(parents), entry.cid)
             self._records.put(ENTRY + self.key + entry.cid.digest, position.time.to_bytes(4, "big") + block)
             self._move_heads(entry, position.time)
+            self._remember(position, entry)
             positions.append(position)
         self._unindexed += positions
         self._newest += [(path_of(position), Cid(DAG_CBOR + position.digest)) for position in positions]
@@ -136,6 +141,34 @@ class StoredLog:
         heads = sorted(self.heads, key=lambda cid: Position.of(self.heads[cid], cid))
         time = 1 + max(self.heads.values(), default=0)
         return tuple(heads), choose_references([cid for _, cid in self._newest], heads), time
+
+    def position(self, cid: Cid) -> Position | None:
+        """Where an entry stands; None if it is not here, or refused."""
+        found = self._graph_of(cid)
+        return found[0] if found else None
+
+    def parents(self, cid: Cid) -> tuple[Cid, ...]:
+        """The parents of an entry; none if it is not here."""
+        found = self._graph_of(cid)
+        return found[1] if found else ()
+
+    def _graph_of(self, cid: Cid) -> tuple[Position, tuple[Cid, ...]] | None:
+        if cid in self._graph:
+            return self._graph[cid]
+        if (stored := self.get(cid)) is None:
+            return None
+        return self._remember(stored.position, stored.entry)
+
+    def _remember(self, position: Position, entry: Entry) -> tuple[Position, tuple[Cid, ...]]:
+        self._graph[entry.cid] = known = (position, entry.next)
+        if len(self._graph) > GRAPH_CACHE:
+            self._graph.popitem(last=False)
+        return known
+
+    def starting_with(self, digest: bytes) -> list[Cid]:
+        """Up to two entries whose digest starts so."""
+        found = self._records.scan(ENTRY + self.key + digest)  # with what the open transaction inserted
+        return [Cid(DAG_CBOR + key[-32:]) for key, _ in found[:2]]
 
     def find(self, digest: bytes) -> Cid | None:
         """The entry whose digest starts with these bytes (16 or more), or the refused one, which others need too."""

@@ -12,6 +12,8 @@ from ..errors import RemoteProtocolError
 from ..ids import DeviceId, GroupId
 from ..protocol.group import LogKind
 from ..protocol.sync import EntriesReceived, GroupSync, HeldByPeer, InSync, SyncEvent
+from .bus_hub import BusHub
+from .bus_hub import Outgoing as Datagram
 from .effects import DeliveryChanged, Effect, EntryAdded
 from .group_replica import GroupReplica
 from .replica import Replica
@@ -57,14 +59,15 @@ class SyncHub:
     """Joins the replica's changes to the peers' machines and the other way round."""
 
     def __init__(self, replica: Replica) -> None:
-        self._replica = replica
+        self.replica = replica
         self._peers: dict[GroupId, list[SyncPeer]] = {}
         self._offenders: list[tuple[SyncPeer, str]] = []
         self._marks: dict[SyncPeer, int] = {}  # how much waited to be sent before the open batch
+        self.buses: list[BusHub] = []
 
     def attach(self, group_id: GroupId, partner: SyncPartner, opener: bool, now: float) -> SyncPeer:
         """Begin to keep a peer in step; RemoteProtocolError if we are not in that group (any longer)."""
-        group = self._replica.groups.get(group_id)
+        group = self.replica.groups.get(group_id)
         if group is None:
             raise RemoteProtocolError("a stream for a group that is not shared")
         peer = SyncPeer(GroupSync(group.logs, opener=opener, now=now, session=partner.session), group, partner)
@@ -88,11 +91,13 @@ class SyncHub:
 
     def _is_live(self, peer: SyncPeer) -> bool:
         """Whether the group is still open: a closed one takes nothing in, or its entries would miss their index."""
-        return not peer.gone and self._replica.groups.get(peer.group.group.id) is peer.group
+        return not peer.gone and self.replica.groups.get(peer.group.group.id) is peer.group
 
     def committed(self) -> None:
         """The open batch is durable: what it has to say may be sent."""
         self._marks.clear()
+        for bus in self.buses:
+            bus.committed()
 
     def rolled_back(self) -> None:
         """The open batch never happened: nothing that it confirmed may be sent."""
@@ -100,6 +105,8 @@ class SyncHub:
             peer.sync.take_back(mark)
         self._marks.clear()
         self._offenders.clear()
+        for bus in self.buses:
+            bus.rolled_back()
 
     def receive(self, peer: SyncPeer, frame: bytes, verified: Verified | None, now: float) -> None:
         """Take in one frame of a peer's stream, within a batch; entries of large frames come verified."""
@@ -152,7 +159,7 @@ class SyncHub:
         if peer.partner.device is None:
             return
         for cid in peer.group.deliveries.held(cids, peer.partner.device):
-            self._replica.emit(DeliveryChanged(peer.group.group.id, cid))
+            self.replica.emit(DeliveryChanged(peer.group.group.id, cid))
 
     def offenders(self) -> list[tuple[SyncPeer, str]]:
         """Peers that broke the rules since the last call, and how: they lose the link, and nothing else."""
@@ -180,8 +187,17 @@ class SyncHub:
         news = [cid for cid in cids if peer.group.deliveries.sent(cid, peer.partner.transport)]
         return [DeliveryChanged(peer.group.group.id, cid) for cid in news]
 
+    def speak(self, effects: list[Effect], now: float) -> list[tuple[BusHub, list[Datagram]]]:
+        """What is to be said on each bus, after a commit and what it changed."""
+        for bus in self.buses:
+            bus.spread(effects, now)
+        said = [(bus, bus.collect(now)) for bus in self.buses]
+        return [(bus, datagrams) for bus, datagrams in said if datagrams]
+
     def wake(self, now: float) -> None:
         """Let machines do what is due."""
+        for bus in self.buses:
+            bus.wake(now)
         for peers in self._peers.values():
             for peer in filter(self._is_live, peers):
                 peer.sync.wake(now)
@@ -189,6 +205,7 @@ class SyncHub:
     def timeout(self) -> float | None:
         """When `wake` wants to be called."""
         times = [peer.sync.timeout() for peers in self._peers.values() for peer in filter(self._is_live, peers)]
+        times += [bus.timeout() for bus in self.buses]
         return min((time for time in times if time is not None), default=None)
 
     def peers(self, group_id: GroupId) -> list[SyncPeer]:

@@ -27,13 +27,19 @@ class Verdict:
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.ended = threading.Event()
+        self._passed = False
 
     def broken(self, error: BaseException) -> BaseException:
         """Keep the first error; give back the error, to be raised."""
-        if self.error is None:
+        if self.error is None and not self._passed:
             self.error = error
         self.ended.set()
         return error
+
+    def passed(self) -> None:
+        """What this rule is about holds: what comes now, while it is cleaned up, is the matter of another rule."""
+        self._passed = True
+        self.ended.set()
 
 
 @attrs.define

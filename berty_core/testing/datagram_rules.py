@@ -1,4 +1,4 @@
-"""Rules 110 to 119: what a link owes that carries datagrams."""
+"""Rules 120 to 129: what a link owes that carries datagrams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 import anyio
 
 from ..contracts.transport import Link
-from ..errors import MessageTooLarge
+from ..errors import LocalProtocolError, MessageTooLarge
 from .conditions import DATAGRAMS, ORDERED, RELIABLE
 from .link_rules import LinkRules
 from .rules import equal, expect, rule
@@ -19,7 +19,7 @@ COUNT = 200
 class DatagramRules(LinkRules):
     """Checks of datagram links."""
 
-    @rule(110, needs=(80,), when=(DATAGRAMS,))
+    @rule(120, needs=(90,), when=(DATAGRAMS,))
     async def test_datagram_boundaries(self) -> None:
         """A datagram of any size from 1 byte to the mtu arrives whole, alone and unchanged."""
         async with self.pair() as pair:
@@ -28,7 +28,7 @@ class DatagramRules(LinkRules):
                 await say(pair.near, pair.far, noise(size), self.patience)
                 await say(pair.far, pair.near, noise(size, "back"), self.patience)
 
-    @rule(111, needs=(110,), when=(DATAGRAMS,))
+    @rule(121, needs=(120,), when=(DATAGRAMS,))
     async def test_datagram_too_large(self) -> None:
         """A datagram above the mtu is MessageTooLarge, nothing of it is sent, and the link goes on."""
         async with self.pair() as pair:
@@ -38,7 +38,7 @@ class DatagramRules(LinkRules):
             heard = await say_until(pair.near, pair.far, noise(min(mtu, 30), "after"), self.patience)
             equal([], [len(data) for data in heard if data != GREETING])
 
-    @rule(112, needs=(110,), when=(DATAGRAMS,))
+    @rule(122, needs=(120,), when=(DATAGRAMS,))
     async def test_datagram_nothing_invented(self) -> None:
         """What arrives is a datagram that was sent, whatever was lost, repeated or reordered."""
         async with self.pair() as pair:
@@ -46,7 +46,7 @@ class DatagramRules(LinkRules):
             heard = await self._send_all(pair.near, pair.far, sent)
             expect(set(heard) <= set(sent), "a datagram arrived that nobody sent: two joined, or one in part")
 
-    @rule(113, needs=(112,), when=(DATAGRAMS, RELIABLE))
+    @rule(123, needs=(122,), when=(DATAGRAMS, RELIABLE))
     async def test_datagram_reliable(self) -> None:
         """On a reliable link every datagram arrives once, however many are sent without a pause."""
         async with self.pair() as pair:
@@ -55,14 +55,26 @@ class DatagramRules(LinkRules):
             missing, repeated = len(set(sent) - set(heard)), len(heard) - len(set(heard))
             expect(not missing and not repeated, f"of {len(sent)} datagrams {missing} are missing, {repeated} repeated")
 
-    @rule(114, needs=(112,), when=(DATAGRAMS, ORDERED))
+    @rule(124, needs=(122,), when=(DATAGRAMS, ORDERED))
     async def test_datagram_ordered(self) -> None:
         """On an ordered link datagrams arrive in the order in which they were sent."""
         async with self.pair() as pair:
             sent = self._numbered(pair.near)
             heard = await self._send_all(pair.near, pair.far, sent)
             order = [sent.index(data) for data in heard]
-            expect(order == sorted(order), f"number {_first_out_of_order(order)} came late")
+            equal([], _out_of_order(order))
+
+    @rule(125, needs=(120,), when=(DATAGRAMS,))
+    async def test_datagram_empty(self) -> None:
+        """An empty datagram is a LocalProtocolError, and nothing is sent."""
+        async with self.pair() as pair:
+            try:
+                await pair.near.send(b"")
+            except LocalProtocolError:
+                pass
+            else:
+                raise AssertionError("`send` took an empty datagram")
+            await say(pair.near, pair.far, b"after", self.patience)
 
     def _numbered(self, link: Link) -> list[bytes]:
         size = min(link.traits.mtu, 100)
@@ -102,5 +114,6 @@ async def _refused(link: Link, size: int) -> None:
     raise AssertionError(f"`send` took {size} bytes where the mtu is {link.traits.mtu}")
 
 
-def _first_out_of_order(order: list[int]) -> int:
-    return next(after for before, after in pairwise(order) if after < before)
+def _out_of_order(order: list[int]) -> list[int]:
+    """The numbers that came after a greater one."""
+    return [after for before, after in pairwise(order) if after < before]

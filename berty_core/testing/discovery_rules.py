@@ -1,4 +1,4 @@
-"""Rules 40 to 59: who is found, how often, and when somebody is lost."""
+"""Rules 40 to 49: who is found, how often, and when somebody is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from ..contracts.transport import Beacon, Endpoint, EndpointFound, EndpointLost
-from .conditions import BEACONS, LINKS
+from .conditions import BEACONS, DISCOVERS
 from .meeting import MOST_TAGS, TransportChecks
 from .rules import equal, expect, rule
 from .stage import CancelledAt, Running
@@ -24,16 +24,16 @@ CHANGES = 20
 class DiscoveryRules(TransportChecks):
     """Checks of `discover` and `advertise`."""
 
-    @rule(40, needs=(22,), when=(LINKS, BEACONS))
+    @rule(40, needs=(22,), when=(BEACONS,))
     async def test_discovery_found(self) -> None:
         """A device that shows a beacon is found by others, with that beacon: its nonce and all of its tags."""
         async with self.running() as (one, other):
-            for beacon in (self.beacon(), self.beacon(MOST_TAGS)):
-                await self.show(other, beacon)
-                async with one.links.discover() as events:
+            async with one.links.discover() as events:
+                for beacon in (self.beacon(), self.beacon(MOST_TAGS)):
+                    await self.show(other, beacon)
                     await self.find(events, beacon)
 
-    @rule(41, needs=(40,), when=(LINKS, BEACONS))
+    @rule(41, needs=(40,), when=(BEACONS,))
     async def test_discovery_late_listener(self) -> None:
         """Who begins to listen is told first what is there already."""
         async with self.running() as (one, other):
@@ -42,7 +42,7 @@ class DiscoveryRules(TransportChecks):
                 events = [await self.soon(stream.receive(), "what was known is not told") for stream in (first, second)]
                 equal(events[0], events[1])
 
-    @rule(42, needs=(40,), when=(LINKS, BEACONS))
+    @rule(42, needs=(40,), when=(BEACONS,))
     async def test_discovery_found_once(self) -> None:
         """An endpoint is reported once, and again only with another beacon, or after it was lost."""
         async with self.running() as (one, other), self.listening(one) as heard:
@@ -59,7 +59,7 @@ class DiscoveryRules(TransportChecks):
                 expect(not again, f"{event.endpoint.address!r} was reported twice, with the same beacon")
                 known[event.endpoint] = event.beacon
 
-    @rule(43, needs=(40,), when=(LINKS, BEACONS))
+    @rule(43, needs=(40,), when=(BEACONS,))
     async def test_discovery_not_itself(self) -> None:
         """A transport never reports itself."""
         async with self.running() as (one, other), self.listening(one) as heard, self.listening(other) as heard_there:
@@ -69,7 +69,7 @@ class DiscoveryRules(TransportChecks):
             await anyio.sleep(QUIET * self.patience)
             expect(not any(isinstance(e, EndpointFound) and e.beacon == own for e in heard), "it found its own beacon")
 
-    @rule(44, needs=(40,), when=(LINKS,))
+    @rule(44, needs=(22, 40), when=(DISCOVERS,))
     async def test_discovery_endpoints(self) -> None:
         """An endpoint names this transport, and its address is a printable text of 1 to 1024 characters."""
         async with self.running() as (one, other):
@@ -80,7 +80,7 @@ class DiscoveryRules(TransportChecks):
                 isinstance(address, str) and 0 < len(address) <= 1024 and address.isprintable(), f"it is {address!r}"
             )
 
-    @rule(45, needs=(40,), when=(LINKS, BEACONS))
+    @rule(45, needs=(40,), when=(BEACONS,))
     async def test_discovery_new_beacon(self) -> None:
         """With each new nonce a device is found at another endpoint, and the earlier is lost: nobody can follow it."""
         async with self.running() as (one, other), one.links.discover() as events:
@@ -88,7 +88,7 @@ class DiscoveryRules(TransportChecks):
             beacon = self.beacon()
             await self.show(other, beacon)
             lost = found = None
-            with anyio.move_on_after(self._lost_after()):
+            with anyio.move_on_after(self._lost_after() * self.patience):
                 while lost is None or found is None:
                     event = await events.receive()
                     if event == EndpointLost(endpoint):
@@ -99,7 +99,7 @@ class DiscoveryRules(TransportChecks):
             expect(found is not None and found.endpoint != endpoint, "the endpoint is the same as before")
             expect(lost is not None, "the earlier endpoint was not reported lost")
 
-    @rule(46, needs=(40,), when=(LINKS, BEACONS))
+    @rule(46, needs=(40,), when=(BEACONS,))
     async def test_discovery_invisible(self) -> None:
         """After `advertise(None)` a device is lost, and who begins to listen is not told of it."""
         async with self.running() as (one, other):
@@ -111,7 +111,7 @@ class DiscoveryRules(TransportChecks):
                 await anyio.sleep(QUIET * self.patience)
                 expect(endpoint not in [event.endpoint for event in heard], "it is still told to new listeners")
 
-    @rule(47, needs=(40,), when=(LINKS, BEACONS))
+    @rule(47, needs=(40,), when=(BEACONS,))
     async def test_discovery_lost_at_stop(self) -> None:
         """A device whose transport stops is reported lost, within `lost_after` at the latest."""
         async with self.stage() as stage:
@@ -121,7 +121,7 @@ class DiscoveryRules(TransportChecks):
                 await stage.stop(other)
                 await self.lose(events, endpoint, self._lost_after())
 
-    @rule(48, needs=(45,), when=(LINKS, BEACONS))
+    @rule(48, needs=(45,), when=(BEACONS,))
     async def test_discovery_bounded(self) -> None:
         """What waits for a listener who does not read is bounded, and leads to what is there: the newest is kept."""
         async with self.running() as (one, other), one.links.discover() as events:
@@ -133,7 +133,7 @@ class DiscoveryRules(TransportChecks):
             expect(statistics is None or room < math.inf, "its stream keeps any number of events")
             await self.find(events, beacon)
 
-    @rule(49, needs=(40,), when=(LINKS, BEACONS))
+    @rule(49, needs=(40,), when=(BEACONS,))
     async def test_discovery_cancelled_advertise(self) -> None:
         """`advertise` may be cancelled at any await; the next one counts as if nothing had been."""
         async with self.running() as (one, other):

@@ -75,6 +75,10 @@ class SuiteHost:
         await anyio.lowlevel.checkpoint()
         self._device.settings[name] = bytes(value)
 
+    def wake(self) -> None:
+        """Let those look again who wait for something: the transport has ended."""
+        self._tell()
+
     async def changed(self) -> None:
         """Wait until the transport says something."""
         await self._changed.wait()

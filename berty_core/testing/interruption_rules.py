@@ -1,4 +1,4 @@
-"""Rules 160 to 179: the network goes and is back, the device sleeps and wakes, transports share a process."""
+"""Rules 140 to 159: the network goes and is back, the device sleeps and wakes, transports share a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEATHER = (
 class InterruptionRules(BusLifeRules):
     """Checks of what goes on although something stopped for a while."""
 
-    @rule(160, needs=(60, 130))
+    @rule(140, needs=(70, 50))
     async def test_interruption_restart(self) -> None:
         """Suspend and resume is an end and another transport: made from the same configuration it is reached again,
         each time.
@@ -40,18 +40,7 @@ class InterruptionRules(BusLifeRules):
                 await self.reach(one, other)
                 await stage.stop(other)
 
-    @rule(161, needs=(160,))
-    async def test_interruption_share_nothing(self) -> None:
-        """Two transports in one process share nothing: the end of one leaves what the other has."""
-        async with self.stage() as stage:
-            one, other = await stage.start_all()
-            await self.reach(one, other)
-            await stage.stop(one)
-            other.check()
-            await self.reach(other, await stage.start(0))
-            other.check()
-
-    @rule(162, needs=(160,))
+    @rule(141, needs=(140,))
     async def test_interruption_network_changes(self) -> None:
         """A change of the network, whatever it is, ends nothing: when it is over the other device is reached again."""
         async with self.stage() as stage:
@@ -63,7 +52,7 @@ class InterruptionRules(BusLifeRules):
             one.check()
             await self.reach(one, other)
 
-    @rule(163, needs=(162,), when=(CUTS,))
+    @rule(142, needs=(141,), when=(CUTS,))
     async def test_interruption_cut_and_mended(self) -> None:
         """A medium that goes is no error of `run`, and when it is back the other device is reached again."""
         async with self.stage() as stage:
@@ -76,7 +65,7 @@ class InterruptionRules(BusLifeRules):
             await self.mend()
             await self.reach(one, other)
 
-    @rule(164, needs=(163,), when=(CUTS, LINKS))
+    @rule(143, needs=(142,), when=(CUTS, LINKS))
     async def test_interruption_links_after_cut(self) -> None:
         """On a link whose medium has gone, `send` and `receive` wait or give LinkLost, and nothing else; `aclose`
         returns.
@@ -104,7 +93,7 @@ class InterruptionRules(BusLifeRules):
             await pair.near.aclose()
             await pair.far.aclose()
         if traits.broadcast:
-            members = [Member(await r.broadcast.bus(), r.device.now) for r in (one, other)]
+            members = [Member(await r.broadcast.bus(), r.device) for r in (one, other)]
             data = b"everybody"
             async with self.subscribed(members[1]) as events, self.publishing(members[0], data):
                 await self.hear(events, data)

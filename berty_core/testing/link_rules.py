@@ -1,4 +1,4 @@
-"""Rules 80 to 99: what a link owes whoever holds one of its ends, stream or datagrams."""
+"""Rules 90 to 109: what a link owes whoever holds one of its ends, stream or datagrams."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import anyio
 
-from ..contracts.transport import Link, Traits
+from ..contracts.transport import MIN_MTU, Link, Traits
 from ..errors import EndOfStream, LinkLost
 from .conditions import LINKS, RELIABLE, STREAM
 from .conformance import Verdict
 from .rules import Suite, equal, expect, rule
-from .stage import CancelledAt
+from .stage import CancelledAt, settle
 from .talk import (
     WAIT,
     Pair,
@@ -24,7 +24,6 @@ from .talk import (
     noise,
     pieces,
     say,
-    take,
     take_all,
     volume,
 )
@@ -58,24 +57,24 @@ class LinkRules(Suite):
         """Open a link."""
         raise NotImplementedError
 
-    @rule(80, needs=(60,), when=(LINKS,))
+    @rule(90, needs=(70,), when=(LINKS,))
     async def test_link_both_ways(self) -> None:
         """What is sent at one end of a link arrives at the other, in both directions."""
         async with self.pair() as pair:
             await say(pair.near, pair.far, b"there", self.patience)
             await say(pair.far, pair.near, b"and back", self.patience)
 
-    @rule(81, needs=(80,), when=(LINKS,))
+    @rule(91, needs=(90,), when=(LINKS,))
     async def test_link_any_bytes(self) -> None:
         """Every value of a byte passes unchanged, also where it looks like framing, an escape or an end."""
         async with self.pair() as pair:
             for data in LOOKS_LIKE_FRAMING:
-                sizes = [len(data) if pair.near.traits.stream else pair.near.traits.mtu]
+                sizes = [len(data) if pair.near.traits.stream else MIN_MTU]
                 for piece in pieces(data, sizes):
                     await say(pair.near, pair.far, piece, self.patience)
                     await say(pair.far, pair.near, piece, self.patience)
 
-    @rule(82, needs=(80,), when=(LINKS,))
+    @rule(92, needs=(90,), when=(LINKS,))
     async def test_link_never_empty(self) -> None:
         """`receive` waits until there is something: it never gives an empty string."""
         async with self.pair() as pair:
@@ -93,7 +92,7 @@ class LinkRules(Suite):
                         heard = heard[-64:] + piece
                 tasks.cancel_scope.cancel()
 
-    @rule(83, needs=(80,), when=(LINKS,))
+    @rule(93, needs=(90,), when=(LINKS,))
     async def test_link_close_is_seen(self) -> None:
         """After `aclose` the other end receives what was sent before, if the link is reliable, and then EndOfStream,
         where the medium tells; LinkLost where it only notices.
@@ -113,7 +112,7 @@ class LinkRules(Suite):
             else:
                 await pair.near.aclose()
 
-    @rule(84, needs=(80,), when=(LINKS,))
+    @rule(94, needs=(90,), when=(LINKS,))
     async def test_link_close_unblocks(self) -> None:
         """`aclose` gives LinkLost to whoever waits in `receive` at this end, and may be called again."""
         for end in ("near", "far"):
@@ -122,7 +121,7 @@ class LinkRules(Suite):
                 await self._closed_while(link, link.receive)
                 await self._soon(link.aclose(), "a second `aclose` did not return")
 
-    @rule(85, needs=(84,), when=(LINKS,))
+    @rule(95, needs=(94,), when=(LINKS,))
     async def test_link_closed(self) -> None:
         """After `aclose`, `send` and `receive` at this end give LinkLost."""
         async with self.pair() as pair:
@@ -130,7 +129,7 @@ class LinkRules(Suite):
             await lost(lambda: pair.near.send(b"late"), "sending on a link that was closed here", self.patience)
             await lost(pair.near.receive, "receiving on a link that was closed here", self.patience)
 
-    @rule(86, needs=(83, 84), when=(LINKS, RELIABLE))
+    @rule(96, needs=(93, 94), when=(LINKS, RELIABLE))
     async def test_link_other_end_gone(self) -> None:
         """Once the other end has closed, `send` gives LinkLost sooner or later, and nothing else."""
         async with self.pair() as pair:
@@ -144,7 +143,7 @@ class LinkRules(Suite):
                     return
             raise AssertionError(f"{WAIT:g} s after the other end had closed, `send` still took what it was given")
 
-    @rule(87, needs=(80,), when=(LINKS, RELIABLE))
+    @rule(97, needs=(90,), when=(LINKS, RELIABLE))
     async def test_link_cancelled_receive(self) -> None:
         """A `receive` that is cancelled, at whichever await, loses nothing."""
         async with self.pair() as pair:
@@ -153,14 +152,14 @@ class LinkRules(Suite):
                 heard = await self._interrupted_receive(pair, data, position)
                 expect(heard == data, difference(data, heard))
 
-    @rule(88, needs=(83,), when=(LINKS, RELIABLE))
+    @rule(98, needs=(93,), when=(LINKS, RELIABLE))
     async def test_link_cancelled_send(self) -> None:
         """Of a `send` that is cancelled a beginning may arrive, or all, and nothing that was not sent; the link can be
         closed after it.
         """
         for position in range(1, 5):
             async with self.pair() as pair:
-                size = volume(self.traits, 3000) if pair.near.traits.stream else pair.near.traits.mtu
+                size = volume(self.traits, 3000) if pair.near.traits.stream else MIN_MTU
                 data = noise(size, position)
                 await CancelledAt(pair.near.send(data), position).run()
                 await self._soon(pair.near.aclose(), "`aclose` did not return after a cancelled `send`")
@@ -168,7 +167,7 @@ class LinkRules(Suite):
                 whole = not pair.near.traits.stream
                 expect(heard in (b"", data) if whole else data.startswith(heard), "something arrived that was not sent")
 
-    @rule(89, needs=(80, 83), when=(LINKS, RELIABLE, STREAM))
+    @rule(99, needs=(90, 93), when=(LINKS, RELIABLE, STREAM))
     async def test_link_back_pressure(self) -> None:
         """Where nobody reads at the other end, `send` waits before 32 MiB have piled up, and goes on once somebody
         reads.
@@ -188,22 +187,7 @@ class LinkRules(Suite):
                 heard = await self._read_on(pair.far, (count + 1) * len(chunk))
             expect(heard >= count * len(chunk), "what `send` had taken did not arrive")
 
-    @rule(90, needs=(80,), when=(LINKS, RELIABLE))
-    async def test_link_both_at_once(self) -> None:
-        """Both ends may send at the same time, more than fits on the way, as long as both receive."""
-        async with self.pair() as pair:
-            size = volume(self.traits, 400_000, 2.0)
-            there, back = noise(size, "there"), noise(size, "back")
-            if not pair.near.traits.stream:
-                return await self._datagrams_both_ways(pair, there[:20_000], back[:20_000])
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(pair.near.send, there)
-                tasks.start_soon(pair.far.send, back)
-                tasks.start_soon(self._expect, pair.far, there)
-                tasks.start_soon(self._expect, pair.near, back)
-            return None
-
-    @rule(91, needs=(80,), when=(LINKS,))
+    @rule(100, needs=(90,), when=(LINKS,))
     async def test_link_traits_of_links(self) -> None:
         """The traits of a link are those of its transport, or better: a smaller mtu only where it says so itself."""
         async with self.pair() as pair:
@@ -240,7 +224,7 @@ class LinkRules(Suite):
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(waiting)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
             await self._soon(link.aclose(), "`aclose` did not return")
             with anyio.move_on_after(WAIT * self.patience):
                 while not outcome:
@@ -255,7 +239,7 @@ class LinkRules(Suite):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pair.near.send, data)
             if position % 2:
-                await anyio.wait_all_tasks_blocked()
+                await settle()
             result = await self._soon(CancelledAt(pair.far.receive(), position).run(), "a cancelled `receive` went on")
             heard += result or b""
         if len(heard) < len(data):
@@ -284,25 +268,6 @@ class LinkRules(Suite):
                 pass
         return heard
 
-    async def _expect(self, link: Link, data: bytes) -> None:
-        heard = await take(link, len(data), self.patience)
-        expect(heard == data, difference(data, heard))
-
-    async def _datagrams_both_ways(self, pair: Pair, there: bytes, back: bytes) -> None:
-        async def run(near: Link, far: Link, data: bytes) -> None:
-            async with anyio.create_task_group() as tasks:
-                cut = pieces(data, [near.traits.mtu])
-                tasks.start_soon(_send_each, near, cut)
-                heard: list[bytes] = []
-                with anyio.move_on_after(allowance(self.traits, len(data), self.patience)):
-                    while len(heard) < len(cut):
-                        heard.append(await far.receive())
-                expect(len(heard) == len(cut), f"only {len(heard)} of {len(cut)} datagrams arrived in time")
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run, pair.near, pair.far, there)
-            tasks.start_soon(run, pair.far, pair.near, back)
-
 
 async def say_repeatedly(link: Link, data: bytes) -> None:
     """Send once, or again and again where the medium loses things."""
@@ -315,8 +280,3 @@ async def say_repeatedly(link: Link, data: bytes) -> None:
 async def _send_and_close(link: Link, data: bytes) -> None:
     await link.send(data)
     await link.aclose()
-
-
-async def _send_each(link: Link, datagrams: list[bytes]) -> None:
-    for data in datagrams:
-        await link.send(data)

@@ -20,6 +20,7 @@ from ..contracts.transport import (
     EndpointFound,
     EndpointLost,
     Link,
+    Priority,
     Traits,
     Transport,
     TransportSpec,
@@ -27,7 +28,7 @@ from ..contracts.transport import (
 from .conformance import Verdict
 from .rules import NotApplicable, Suite
 from .stage import Running, Stage, open_stage
-from .talk import WAIT, Pair, greet
+from .talk import WAIT, Pair, greet, repeating
 
 MOST_TAGS = 100
 
@@ -118,15 +119,38 @@ class TransportChecks(Suite):
         return self.traits.beacon_bytes >= NONCE_LENGTH
 
     async def show(self, running: Running, beacon: Beacon | None) -> None:
-        """Advertise, at most so long."""
+        """Advertise, at most so long; nothing where the medium does not show anybody."""
+        if not self.traits.discovers:
+            return
         await self.soon(running.links.advertise(beacon), "`advertise` did not return")
 
     async def meet(self, seeker: Running, shown: Running) -> Endpoint:
         """Let one find the other."""
+        if not self.traits.discovers:
+            return await self._meet_on_bus(seeker, shown)
         beacon = self.beacon()
         await self.show(shown, beacon)
         async with seeker.links.discover() as events:
             return await self.find(events, beacon if self.shows_beacons else None)
+
+    async def _meet_on_bus(self, seeker: Running, shown: Running) -> Endpoint:
+        """Where nothing is discovered, whoever is heard on the bus can be dialled."""
+        bus, other = await seeker.broadcast.bus(), await shown.broadcast.bus()
+        topic = b"meeting" if bus.traits.topics else None
+        marker = os.urandom(16)
+
+        async def publish() -> None:
+            await other.publish(marker, topic=topic, priority=Priority.BACKGROUND, deadline=None)
+
+        async with bus.subscribe(topic) as heard:
+            async with repeating(publish, self.patience, reliable=other.traits.reliable):
+                with anyio.move_on_after(self.patience * (WAIT + self.traits.latency)):
+                    while (datagram := await heard.receive()).data != marker:
+                        pass
+                    if datagram.source is not None:
+                        return datagram.source
+                    raise AssertionError("what is heard on the bus has no source, so that nobody can be dialled")
+        raise AssertionError("the other device was not heard on the bus")
 
     async def find(self, events: Any, beacon: Beacon | None) -> Endpoint:
         """Read until an endpoint is found that shows this beacon (None: any endpoint)."""

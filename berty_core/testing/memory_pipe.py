@@ -20,6 +20,35 @@ class Medium(Protocol):
     latency: float
 
 
+class Direction(Protocol):
+    """One direction of a link, of bytes or of datagrams: all that a link in memory needs of it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more can be put in."""
+
+    async def put(self, data: bytes) -> None:
+        """Hand over data; LinkLost once this direction is closed or lost."""
+
+    async def get(self) -> bytes:
+        """What comes next, empty at the end; LinkLost."""
+
+    def end(self) -> None:
+        """The sender is done."""
+
+    def abandon(self, reason: str) -> None:
+        """The receiver is done."""
+
+    def lose(self) -> None:
+        """The path is broken."""
+
+    def lose_after(self, count: int, at_loss: Callable[[], None]) -> None:
+        """Let `count` more pass, then break the path and call `at_loss`."""
+
+    def stall(self, stalled: bool) -> None:
+        """Hold back what is under way, or let it go on."""
+
+
 class Pipe:
     """One direction: `put` waits for room, `get` for bytes; the end in good order is an empty piece."""
 

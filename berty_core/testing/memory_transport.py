@@ -27,7 +27,7 @@ from ..contracts.transport import (
     TransportSpec,
 )
 from ..errors import EndOfStream, LinkLost, LocalProtocolError
-from .memory_pipe import Pipe
+from .memory_pipe import Direction, Pipe
 from .sightings import Listener
 
 TRAITS = Traits(
@@ -49,11 +49,14 @@ class MemoryNetwork:
     `chunk` is the largest piece in which bytes arrive, `latency` (s) how long each piece takes.
     """
 
+    traits: Traits = TRAITS
+    tells_end = True  # whether an end that is closed or stopped is seen at the other one
+
     def __init__(
-        self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0, traits: Traits = TRAITS
+        self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0, traits: Traits | None = None
     ) -> None:
         self.name = name
-        self.traits = traits
+        self.traits = traits or self.traits
         self.chunk = chunk
         self.latency = latency
         self.dialled: list[MemoryLink] = []  # the dialler's end of every link that was opened, oldest first
@@ -101,6 +104,10 @@ class MemoryNetwork:
     def _others(self, transport: MemoryTransport) -> list[MemoryTransport]:
         return [] if self._cut else [other for other in self._transports if other is not transport]
 
+    def _open(self, endpoint: Endpoint) -> tuple[MemoryLink, MemoryLink]:
+        """The two ends of a new link: the dialler's and the other."""
+        return join(self.name, endpoint, Pipe(self), Pipe(self), self.traits)
+
     def _new_address(self) -> str:
         self._addresses += 1
         return str(self._addresses)
@@ -110,11 +117,22 @@ class MemoryNetwork:
         return found[0] if found and not self._cut else None
 
 
+def join(
+    network: str, endpoint: Endpoint, there: Direction, back: Direction, traits: Traits
+) -> tuple[MemoryLink, MemoryLink]:
+    """Make the two ends of a link of its two directions: the dialler's and the other."""
+    link = MemoryLink(endpoint, there, back, traits, initiator=True)
+    who = Endpoint(network, f"who dialled {endpoint.address}")
+    accepted = MemoryLink(who, back, there, traits, initiator=False)
+    link.remote_end, accepted.remote_end = accepted, link
+    return link, accepted
+
+
 class MemoryLink:
     """One end of a link."""
 
     def __init__(
-        self, remote: Endpoint, outgoing: Pipe, incoming: Pipe, *, initiator: bool, traits: Traits = TRAITS
+        self, remote: Endpoint, outgoing: Direction, incoming: Direction, traits: Traits = TRAITS, *, initiator: bool
     ) -> None:
         self.traits = traits
         self.remote = remote
@@ -132,7 +150,7 @@ class MemoryLink:
         return self.outgoing.is_open and self.incoming.is_open
 
     async def send(self, data: bytes) -> None:
-        """Hand over `data`; returns when there is room for more. LinkLost."""
+        """Hand over `data`; returns when there is room for more. LinkLost; MessageTooLarge on datagram links."""
         await self.outgoing.put(data)
 
     async def receive(self) -> bytes:
@@ -153,8 +171,13 @@ class MemoryLink:
         self.outgoing.lose()
         self.incoming.lose()
 
+    def leave(self) -> None:
+        """Take this end away; the other end finds that out by itself."""
+        self.outgoing.end()
+        self.incoming.abandon("the transport was stopped")
+
     def lose_after(self, count: int) -> None:
-        """Break the path once this end has sent `count` more bytes."""
+        """Break the path once this end has sent `count` more bytes (on a datagram link: datagrams)."""
         self.outgoing.lose_after(count, self.incoming.lose)
 
     def stall(self) -> None:
@@ -193,7 +216,7 @@ class MemoryTransport:
             self._running = False
             self._network._transports.remove(self)
             for link in self._links:
-                link.lose()
+                link.lose() if self._network.tells_end else link.leave()
             for listener in self._listeners:
                 listener.end()
 
@@ -228,12 +251,7 @@ class MemoryTransport:
         other = self._network._find(endpoint)
         if other is None or other._host is None or not self._running:
             raise LinkLost(f"nobody is at {endpoint.address!r}")
-        there, back = (Pipe(self._network) for _ in range(2))
-        traits = self._network.traits
-        link = MemoryLink(endpoint, there, back, initiator=True, traits=traits)
-        remote = Endpoint(self._network.name, f"who dialled {endpoint.address}")
-        accepted = MemoryLink(remote, back, there, initiator=False, traits=traits)
-        link.remote_end, accepted.remote_end = accepted, link
+        link, accepted = self._network._open(endpoint)
         self._links.append(link)
         other._links.append(accepted)
         self._network.dialled.append(link)

@@ -44,6 +44,7 @@ class Device:
         self.key = world.entropy(32)
         self.effects: list[Effect] = []
         self.arrived: list[tuple[GroupId, Cid]] = []
+        self.listeners: list[Callable[[list[Effect]], None]] = []  # told of what was committed
         Replica.create(self._records(), world.entropy, keys)
         self.open()
         with self.batch():
@@ -94,6 +95,8 @@ class Device:
             if isinstance(effect, MessageArrived):
                 self.arrived.append((effect.group, effect.cid))
         self.hub.spread(effects)
+        for listener in self.listeners:
+            listener(effects)
 
     def do(self, function: Callable[[], T]) -> T | None:
         """Change something; None if the disk was full."""

@@ -14,7 +14,7 @@ from .residue import side_effects
 from .rules import LEVELS, equal, expect, rule
 
 BACKENDS = frozenset({"asyncio", "trio"})
-LINK_CALLS, BUS_CALLS, BUDGET_CALLS = ("discover", "advertise", "dial"), ("bus",), ("budget",)
+BUS_CALLS, BUDGET_CALLS = ("bus",), ("budget",)
 
 
 class SpecRules(TransportChecks):
@@ -43,6 +43,7 @@ class SpecRules(TransportChecks):
         )
         expect(bool(traits.backends) and traits.backends <= BACKENDS, f"backends are {sorted(traits.backends)}")
         expect(traits.broadcast or not traits.topics, "it has topics, and no bus")
+        expect(traits.discovers or traits.broadcast or not traits.dials, "it dials, and nobody can be found")
         expect(traits.max_links is None or traits.max_links > 0, "max_links is not positive")
 
     @rule(5)
@@ -106,6 +107,8 @@ class SpecRules(TransportChecks):
     def _declared(self) -> tuple[str, ...]:
         traits: Any = self.traits
         calls: tuple[str, ...] = ("run",)
-        if traits.dials or traits.listens or traits.autoconnects:
-            calls += LINK_CALLS if traits.dials else LINK_CALLS[:2]
+        if traits.discovers:
+            calls += ("discover", "advertise")
+        if traits.dials:
+            calls += ("dial",)
         return calls + (BUS_CALLS if traits.broadcast else ()) + (BUDGET_CALLS if traits.budgeted else ())

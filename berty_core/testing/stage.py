@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from ..contracts.transport import BudgetedTransport, BusTransport, LinkTransport, Transport
+from ..contracts.transport import BudgetedTransport, BusTransport, LinkTransport, State, Transport
 from .conformance import Verdict
 from .hosts import Device, SuiteHost
 
@@ -81,6 +81,7 @@ class Running:
             self.error = error
         finally:
             self.ended.set()
+            self.host.wake()
 
     def check(self) -> None:
         """AssertionError if it has ended by itself."""
@@ -100,11 +101,25 @@ class Stage:
         self.tasks = tasks
 
     async def start(self, number: int) -> Running:
+        """Start another transport on a device, and wait until it has its medium."""
+        running = await self.begin(number)
+        await self.within(START, f"it was not active within {START:g} s", lambda: self._active(running))
+        running.check()
+        return running
+
+    async def begin(self, number: int) -> Running:
         """Start another transport on a device, and wait until its calls may be made."""
         running = self.launch(number)
         await self.within(START, f"`started()` was not called within {START:g} s", either(running))
         running.check()
         return running
+
+    async def _active(self, running: Running) -> None:
+        while not running.ended.is_set() and (not running.host.states or running.host.states[-1][0] is State.STARTING):
+            await running.host.changed()
+        state, reasons = running.host.states[-1] if running.host.states else (State.FAILED, ())
+        if state is not State.ACTIVE and not running.ended.is_set():
+            raise AssertionError(f"the medium is not there: it is {state.value}: {', '.join(reasons) or 'no reason'}")
 
     async def start_all(self, count: int = 2) -> list[Running]:
         """Start one on each of the first devices."""
@@ -178,6 +193,13 @@ async def until(condition: Callable[[], object], *, every: float = 0.002) -> Non
     await anyio.lowlevel.checkpoint()
     while not condition():
         await anyio.sleep(every)
+
+
+async def settle() -> None:
+    """Let what can go on now go on; nothing is claimed about how far it gets."""
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+    await anyio.sleep(0.003)
 
 
 class CancelledAt:

@@ -14,60 +14,36 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from functools import partial, wraps
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-
-import pytest
+from typing import ClassVar
 
 from ..contracts.store import MAX_KEY, MAX_VALUE, Store
 from ..errors import StoreError, StoreLocked
+from .rules import Condition, RuleBroken, Suite, equal, expect, rule
+
+__all__ = ["ALL", "RuleBroken", "StoreSuite", "equal", "expect", "refused", "rule", "rules"]
 
 ALL = (b"", b"\xff" * (MAX_KEY + 1))
 BATCH = 50
 
-_Check = Callable[["StoreSuite", Path], None]
-
-
-class RuleBroken(AssertionError):
-    """A store does not do what a rule says; `number` is that of the rule."""
-
-    def __init__(self, number: int, words: str, cause: Exception) -> None:
-        super().__init__(f"rule {number} of the store contract is broken: {words}\n{type(cause).__name__}: {cause}")
-        self.number = number
-
-
-def rule(number: int) -> Callable[[_Check], _Check]:
-    """Mark a check with its rule's number, and let every failure name that rule."""
-
-    def mark(check: _Check) -> _Check:
-        words = inspect.cleandoc(check.__doc__ or "").replace("\n", " ")
-
-        @wraps(check)
-        def judged(suite: StoreSuite, tmp_path: Path) -> None:
-            try:
-                check(suite, tmp_path)
-            except Exception as error:
-                raise RuleBroken(number, words, error) from error
-
-        judged.__dict__["rule"] = (number, words)
-        return judged
-
-    return mark
+SURVIVES_KILL = Condition("no survives_kill: the store ends with its process", lambda suite: suite.survives_kill)
 
 
 def rules() -> dict[int, tuple[str, str]]:
     """Return for each rule its words and the name of its check."""
-    marked = [check for check in vars(StoreSuite).values() if hasattr(check, "rule")]
-    return {check.rule[0]: (check.rule[1], check.__name__) for check in sorted(marked, key=attrgetter("rule"))}
+    return {rule.number: (rule.words, rule.check) for rule in StoreSuite.rules()}
 
 
-class StoreSuite:
+class StoreSuite(Suite):
     """Subclass as `class TestMine(StoreSuite)` at the top of a test file and give it `open_store`.
 
     `survives_kill` is False for a store that ends with its process: rules 20 and 21 are then skipped.
     """
 
+    contract: ClassVar[str] = "store"
+    level = "emulated"
     survives_kill = True
 
     def open_store(self, directory: Path) -> Store:
@@ -82,7 +58,7 @@ class StoreSuite:
             store.commit({b"a": b"3"}, durable=True)
             equal([b"3", b"2"], [store.get(b"a"), store.get(b"b")])
 
-    @rule(2)
+    @rule(2, needs=(1,))
     def test_missing(self, tmp_path: Path) -> None:
         """`get` of a key that was never put, or was deleted, gives None."""
         with closing(self.open_store(tmp_path)) as store:
@@ -90,7 +66,7 @@ class StoreSuite:
             store.commit({b"ab": b"1"}, durable=False)
             equal(None, store.get(b"a"))
 
-    @rule(3)
+    @rule(3, needs=(1,))
     def test_order(self, tmp_path: Path) -> None:
         """`scan` gives its pairs in order of key: bytes compared as unsigned, a prefix before what extends it."""
         keys = [b"\x00", b"\x00\x00", b"\x00\x01", b"a", b"a\x00", b"ab", b"b", b"\x7f", b"\x80", b"\xff", b"\xff\xff"]
@@ -98,7 +74,7 @@ class StoreSuite:
             store.commit(dict.fromkeys(random.Random(3).sample(keys, len(keys)), b"1"), durable=False)  # noqa: S311
             equal(keys, [key for key, _ in store.scan(*ALL)])
 
-    @rule(4)
+    @rule(4, needs=(3,))
     def test_half_open(self, tmp_path: Path) -> None:
         """`scan` includes `start` and excludes `stop`; where `start` is not below `stop` there is nothing."""
         with closing(self.open_store(tmp_path)) as store:
@@ -108,7 +84,7 @@ class StoreSuite:
             equal([], store.scan(b"b", b"b"))
             equal([], store.scan(b"c", b"a"))
 
-    @rule(5)
+    @rule(5, needs=(3,))
     def test_reverse(self, tmp_path: Path) -> None:
         """`scan` with `reverse` gives the same pairs in the opposite order."""
         with closing(self.open_store(tmp_path)) as store:
@@ -116,7 +92,7 @@ class StoreSuite:
             start, stop = b"\x05", b"\x10"
             equal(store.scan(start, stop)[::-1], store.scan(start, stop, reverse=True))
 
-    @rule(6)
+    @rule(6, needs=(3,))
     def test_limit(self, tmp_path: Path) -> None:
         """`scan` with `limit` gives at most so many pairs, the first ones in the order of the scan; 0 gives none."""
         with closing(self.open_store(tmp_path)) as store:
@@ -126,7 +102,7 @@ class StoreSuite:
                 for limit in (0, 1, 5, 100):
                     equal(whole[:limit], store.scan(b"\x02", b"\x10", reverse=reverse, limit=limit))
 
-    @rule(7)
+    @rule(7, needs=(1,))
     def test_binary_keys(self, tmp_path: Path) -> None:
         """A key is any string of 0 to 512 bytes, and two that differ anywhere are two keys."""
         keys = [b"", b"\x00", b"\x00\x00", b"a", b"a\x00", b"A", b"\xff", b"\xff\x00", b"\xc3\x28", b"x" * MAX_KEY]
@@ -135,7 +111,7 @@ class StoreSuite:
             store.commit({key: str(n).encode() for n, key in enumerate(keys)}, durable=False)
             equal([str(n).encode() for n in range(len(keys))], [store.get(key) for key in keys])
 
-    @rule(8)
+    @rule(8, needs=(1,))
     def test_values(self, tmp_path: Path) -> None:
         """A value is any string of 0 to 8 MiB; an empty one is not a missing one."""
         values = {b"a": b"", b"b": bytes(range(256)), b"c": random.Random(8).randbytes(MAX_VALUE)}  # noqa: S311
@@ -145,7 +121,7 @@ class StoreSuite:
                 expect(store.get(key) == value, f"a value of {len(value)} bytes is given back as it was put")
             equal([(b"a", b"")], store.scan(b"", b"aa"))
 
-    @rule(9)
+    @rule(9, needs=(1,))
     def test_delete(self, tmp_path: Path) -> None:
         """A deleted key is gone; to delete what is not there is no error; `deletes` may be an iterator."""
         with closing(self.open_store(tmp_path)) as store:
@@ -153,7 +129,7 @@ class StoreSuite:
             store.commit({b"c": b"3"}, iter([b"a", b"missing"]), durable=False)
             equal({b"b", b"c"}, {key for key, _ in store.scan(*ALL)})
 
-    @rule(10)
+    @rule(10, needs=(9,))
     def test_put_wins(self, tmp_path: Path) -> None:
         """A key that one commit both puts and deletes is put."""
         with closing(self.open_store(tmp_path)) as store:
@@ -161,7 +137,7 @@ class StoreSuite:
             store.commit({b"a": b"1"}, [b"a"], durable=False)
             equal([(b"a", b"1")], store.scan(*ALL))
 
-    @rule(11)
+    @rule(11, needs=(1,))
     def test_atomic(self, tmp_path: Path) -> None:
         """A commit that fails has changed nothing, whatever stood before or after what made it fail."""
         with closing(self.open_store(tmp_path)) as store:
@@ -174,19 +150,19 @@ class StoreSuite:
                     failed = True
                 expect(not failed or store.scan(*ALL) == before, "a failed commit left something behind")
 
-    @rule(12)
+    @rule(12, needs=(1,))
     def test_long_key(self, tmp_path: Path) -> None:
         """A key above 512 bytes is a StoreError."""
         with closing(self.open_store(tmp_path)) as store, refused():
             store.commit({b"k" * (MAX_KEY + 1): b"1"}, durable=False)
 
-    @rule(13)
+    @rule(13, needs=(1,))
     def test_long_value(self, tmp_path: Path) -> None:
         """A value above 8 MiB is a StoreError."""
         with closing(self.open_store(tmp_path)) as store, refused():
             store.commit({b"k": bytes(MAX_VALUE + 1)}, durable=False)
 
-    @rule(14)
+    @rule(14, needs=(3,))
     def test_snapshot(self, tmp_path: Path) -> None:
         """What a call was given or gave back is apart from the store: later commits and changes to it alter nothing."""
         with closing(self.open_store(tmp_path)) as store:
@@ -199,7 +175,7 @@ class StoreSuite:
             found.clear()
             equal({b"a": b"1", b"b": b"2", b"c": b"3"}, dict(store.scan(*ALL)))
 
-    @rule(15)
+    @rule(15, needs=(3,))
     def test_many(self, tmp_path: Path) -> None:
         """Ten thousand records in commits of any size are all there, and only they."""
         chance = random.Random(15)  # noqa: S311
@@ -213,7 +189,7 @@ class StoreSuite:
             expect(dict(store.scan(*ALL)) == records, "records are missing, changed or invented")
             expect(all(store.get(key) == value for key, value in items[::7]), "get and scan disagree")
 
-    @rule(16)
+    @rule(16, needs=(1,))
     def test_reopen(self, tmp_path: Path) -> None:
         """After `close` a store opened in the same directory has every commit, durable or not."""
         with closing(self.open_store(tmp_path)) as store:
@@ -222,14 +198,14 @@ class StoreSuite:
         with closing(self.open_store(tmp_path)) as store:
             equal([(b"a", b"1"), (b"b", b"")], sorted(store.scan(*ALL)))
 
-    @rule(17)
+    @rule(17, needs=(1,))
     def test_close_twice(self, tmp_path: Path) -> None:
         """`close` may be called again, and does nothing then."""
         store = self.open_store(tmp_path)
         store.close()
         store.close()
 
-    @rule(18)
+    @rule(18, needs=(17,))
     def test_closed(self, tmp_path: Path) -> None:
         """After `close` every other call is a StoreError."""
         store = self.open_store(tmp_path)
@@ -242,7 +218,7 @@ class StoreSuite:
         with refused():
             store.commit({b"a": b"2"}, durable=True)
 
-    @rule(19)
+    @rule(19, needs=(1,))
     def test_threads(self, tmp_path: Path) -> None:
         """Calls may come from any thread, one at a time, and another thread than the one that opened may close."""
         store = self.open_store(tmp_path)
@@ -251,10 +227,9 @@ class StoreSuite:
             equal(b"1", in_new_thread(partial(store.get, b"a%d" % n)))
         in_new_thread(store.close)
 
-    @rule(20)
+    @rule(20, needs=(16,), when=(SURVIVES_KILL,))
     def test_kill(self, tmp_path: Path) -> None:
         """When its process is killed, each durable commit that returned is there, and any other is whole or absent."""
-        self._needs_processes()
         with self._child("write", tmp_path) as child:
             confirmed = [int(line) for _, line in zip(range(5), lines(child), strict=False)]
             child.kill()
@@ -262,10 +237,9 @@ class StoreSuite:
         with closing(self.open_store(tmp_path)) as store:
             judge_batches(store, confirmed)
 
-    @rule(21)
+    @rule(21, needs=(16,), when=(SURVIVES_KILL,))
     def test_lock(self, tmp_path: Path) -> None:
         """While a process has the store open, opening it in another is StoreLocked; a killed process holds nothing."""
-        self._needs_processes()
         with self._child("hold", tmp_path) as child:
             equal("ready", next(lines(child), None))
             locked = False
@@ -278,7 +252,7 @@ class StoreSuite:
         expect(locked, "two processes had the store open at once")
         self.open_store(tmp_path).close()
 
-    @rule(22)
+    @rule(22, needs=(1,))
     def test_apart(self, tmp_path: Path) -> None:
         """Stores in two directories share nothing, and may be open at once."""
         with closing(self.open_store(tmp_path / "one")) as one:
@@ -287,10 +261,6 @@ class StoreSuite:
                 two.commit({b"b": b"2"}, durable=False)
                 equal([(b"b", b"2")], two.scan(*ALL))
             equal([(b"a", b"1")], one.scan(*ALL))
-
-    def _needs_processes(self) -> None:
-        if not self.survives_kill:
-            pytest.skip("the store ends with its process (survives_kill is False)")
 
     @contextmanager
     def _child(self, task: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
@@ -302,17 +272,6 @@ class StoreSuite:
                 yield child
             finally:
                 child.kill()
-
-
-def equal(expected: object, actual: object) -> None:
-    """Raise AssertionError with both values unless they are equal."""
-    expect(expected == actual, f"expected {expected!r}, got {actual!r}")
-
-
-def expect(condition: bool, words: str) -> None:
-    """Raise AssertionError with `words` unless `condition` holds."""
-    if not condition:
-        raise AssertionError(words)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from .rules import expect
 
 WAIT = 10.0  # seconds for something to arrive, times the patience of the suite, beside what its bits take
 AGAIN = 0.05  # seconds after which an unreliable medium is tried again, times the patience
-GREETING = b"\x00berty conformance\x00"
+GREETING = b"berty conformance kit"
 
 
 @attrs.frozen
@@ -69,8 +69,8 @@ async def carry(near: Link, far: Link, data: bytes, patience: float) -> bytes:
     """Send over a stream and receive as many bytes at the same time."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(near.send, data)
-        heard = await take(far, len(data), patience)
-    return heard
+        heard = [await take(far, len(data), patience)]
+    return heard[0]
 
 
 async def hear(link: Link, wanted: bytes, patience: float) -> None:

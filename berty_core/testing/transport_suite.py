@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..contracts.transport import Bus, Link, Traits
 from .budget_rules import BudgetRules
@@ -81,7 +81,7 @@ class BusSuite(_WithoutTransport, BusRules):
 
     @asynccontextmanager
     async def buses(self, count: int = 2) -> AsyncIterator[list[Member]]:
-        """The buses, with a clock."""
-        clock: Any = Device().now
+        """The buses, on one device."""
+        device = Device()
         async with self.open_buses() as buses:
-            yield [Member(bus, clock) for bus in buses]
+            yield [Member(bus, device) for bus in buses]

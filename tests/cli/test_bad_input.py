@@ -269,30 +269,46 @@ def test_a_wrong_passphrase(nobody: Home, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("[node", "berty.toml: Expected ']'"),
-        ("node = 1", "[node] and [plugins.NAME] are tables"),
-        ("[nodes]", "[nodes] is no table of it"),
-        (
-            '[node]\nprofil = "wesh"',
-            "[node] in berty.toml or by -s: profil: there is no such key; did you mean profile?",
-        ),
+        ("[node", "berty.toml:1: no valid TOML: expected ']'"),
+        ("node = 1", "berty.toml:1: [node] this is a table, not a single value"),
+        ("[nodes]", "berty.toml:1: [nodes] there is no such table, did you mean node?"),
+        ('[node]\nprofil = "wesh"', "berty.toml:2: [node] profil: there is no such key, did you mean profile?"),
         ('[node]\nprofile = "go"', "profile: `berty` (as the Berty app has it) or `wesh` is needed, not 'go'"),
         ("[node]\nkeyring = 1", "keyring: true or false is needed, not 1"),
         ('[node]\nacknowledge = "no"', "acknowledge: one of 'never', 'small', 'always' is needed, not 'no'"),
         ('[node]\ndisabled = "mdns"', "disabled: a list in [brackets] is needed, not 'mdns'"),
-        ("[plugins.mdsn]", "[plugins.mdsn] in berty.toml or by -s: there is no such plugin; did you mean mdns?"),
-        ("[plugins.bluetooth]", "there is no such plugin; installed are libp2p, mdns, sqlite, udp"),
-        ("[plugins]\nmdns = 1", "[plugins.mdns] is a table"),
-        ("[plugins.mdns]\nloopbak = true", "loopbak: there is no such key; did you mean loopback?"),
-        ("[plugins.mdns]\nport = 70000", "port: a number from 0"),
+        ("plugins = 1", "berty.toml:1: [plugins] this is a table, not a single value"),
+        ("[node]\n[node]", "berty.toml:2: no valid TOML: this is set a second time (first in line 1)"),
     ],
 )
 def test_bad_configuration(ann: Home, settings: str, words: str) -> None:
-    """Exit code 78, and the file, the table, the key and what would be right."""
+    """Exit code 78, and the file, the line, the table, the key and what would be right."""
     (ann.path / "berty.toml").write_text(settings)
     answer = ann.berty("sync", "--timeout", "0")
     assert (answer.code, answer.out) == (78, "")
     assert words in answer.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "words"),
+    [
+        ("[plugins.mdsn]", "mdsn", "there is no such plugin, did you mean mdns?"),
+        ("[plugins.bluetooth]", "bluetooth", "there is no such plugin; installed are libp2p, mdns, sqlite"),
+        ("[plugins]\nmdns = 1", "mdns", "berty.toml:4: [plugins.mdns] this is a table"),
+        ("[plugins.mdns]\nloopbak = true", "mdns", "loopbak: there is no such key, did you mean loopback?"),
+        ("[plugins.mdns]\nport = 70000", "mdns", "berty.toml:4: [plugins.mdns] port: a number from 0"),
+    ],
+)
+def test_a_bad_plugin_table(ann: Home, settings: str, name: str, words: str) -> None:
+    """The node runs on without this plugin, and its status says why and what to do."""
+    (ann.path / "berty.toml").write_text(f"[node]\nkeyring = false\n{settings}\n")
+    assert ann.berty("send", "Bob", "hi").code == 1  # nobody of this name, which an open home tells
+    status = ann.berty("status", "--json").data
+    left_out = {left["name"]: left for left in status["plugins_not_used"]}
+    assert words in left_out[name]["reason"]
+    assert left_out[name]["remedy"]
+    shown = ann.berty("status").out
+    assert words.removesuffix("?") in shown
 
 
 def test_all_faults_of_a_table_at_once(ann: Home) -> None:

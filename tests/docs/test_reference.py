@@ -14,8 +14,10 @@ import pytest
 import berty_core
 from berty_core import config, errors
 from berty_core.contracts import hookspecs
+from berty_core.plugins import load_plugins
 from berty_core.protocol.ranking import Policy
 from berty_core.runtime import records
+from berty_core.testing.network import FakeSurroundings
 from berty_core.testing.vectors.deviations import DEVIATIONS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,6 +25,7 @@ DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
 PYTHON = re.compile(r"^[ ]*```python\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
+HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, f"{hookspecs.PROJECT}_spec")}
 PUBLIC = {
     "AccountId", "AmbiguousName", "BertyError", "BudgetSpent", "ConfigError", "DeadlinePassed", "DeviceId",
     "EndOfStream", "GroupId", "LinkLost", "MessageTooLarge",
@@ -52,10 +55,17 @@ def as_toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
 
 
+def kind_keys(kind: type[attrs.AttrsInstance]) -> list[str]:
+    """The keys of a table: fields of the node's configuration that are none are left out."""
+    return config.node_keys() if kind is config.NodeConfig else [field.name for field in attrs.fields(kind)]
+
+
 def defaults(kind: type[attrs.AttrsInstance]) -> dict[str, str]:
     """Names and defaults of a class of settings."""
     made = kind()
-    return {field.name: as_toml(getattr(made, field.name)) for field in attrs.fields(kind) if field.name != "plugins"}
+    return {
+        field.name: as_toml(getattr(made, field.name)) for field in attrs.fields(kind) if field.name in kind_keys(kind)
+    }
 
 
 def test_public_names() -> None:
@@ -135,12 +145,19 @@ def test_settings_of_the_profile_of_berty_apps() -> None:
 def test_hooks() -> None:
     """Each hook has a heading with its exact signature, and its docstring; no other hook has one."""
     text = page("hooks.md")
-    hooks = {name: value for name, value in vars(hookspecs).items() if hasattr(value, f"{hookspecs.PROJECT}_spec")}
-    assert hooks
-    for name, hook in hooks.items():
+    assert HOOKS
+    for name, hook in HOOKS.items():
         signature = str(inspect.signature(hook)).replace("'", "")
         assert f"\n## `{name}{signature}`\n\n{inspect.getdoc(hook)}\n" in text
-    assert len(hooks) == len(re.findall(r"^## `", text, re.MULTILINE))
+    assert len(HOOKS) == len(re.findall(r"^## `", text, re.MULTILINE))
+
+
+def test_every_hook_has_a_user() -> None:
+    """No hook is there for nobody: a plugin of this repository has it, or the fake that the tests of the core use."""
+    hooks = load_plugins().hooks
+    hooks.register(FakeSurroundings(), "fake")
+    for name in HOOKS:
+        assert getattr(hooks.hook, name).get_hookimpls(), name
 
 
 def test_deviations() -> None:

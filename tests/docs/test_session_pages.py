@@ -105,7 +105,7 @@ def test_limits(page: str, limits: dict[str, str]) -> None:
         (SESSION, f"lasts {adverts.ROTATION * 0.8 / 60:.0f} to {adverts.ROTATION * 1.2 / 60:.0f} minutes"),
         (SESSION, f"up to 1, 2, 4, … {endpoints.MAX_BACKOFF:.0f} seconds"),
         (SESSION, f"within {kept_sessions.SIMULTANEOUS:.0f} seconds"),
-        (SESSION, f"at the latest {peer_session.DRAIN_LIMIT:.0f} seconds after it was sent, and ten latencies"),
+        (SESSION, f"at the latest {peer_session.DRAIN_LIMIT:.0f} seconds after it was sent, or later"),
         (SESSION, f"comes back for {sign_of_life.ANSWER_LIMIT} seconds and four latencies"),
         (SESSION, f"each {dialling.STAGGER} seconds and twice the latency"),
         (SESSION, f"an answer has at most {link_beacon.MAX_LENGTH:,} bytes"),

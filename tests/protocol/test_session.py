@@ -27,6 +27,7 @@ from berty_core.protocol.session import (
     TRANSITIONS,
     VERSION,
     Opened,
+    Pace,
     ReplayGuard,
     Session,
     SessionEvent,
@@ -914,3 +915,16 @@ def test_an_unknown_stream_ends_alone() -> None:
     other.logs[GROUP.id][LogKind.MESSAGES].add([make_block(50, 1)])
     assert isinstance(one.proven[0], GroupProven)
     assert one.session.state is other.session.state is SessionState.OPEN
+
+
+def test_a_slow_link_gets_more_time_and_fewer_signs_of_life() -> None:
+    """A radio of 1200 bit/s: half a minute more for a handshake, and little of its time for pings."""
+    slow, fast = Pace.of_link(1200, 0.5), Pace.of_link(1e9, 0.001)
+    assert (slow.extra, fast.extra) == (pytest.approx(38.33, abs=0.01), pytest.approx(0.01, abs=0.001))
+    assert (slow.keepalive, fast.keepalive) == (pytest.approx(73.33, abs=0.01), 30.0)
+    one, other = dial("one"), accept("other")
+    one.suit(slow)
+    other.suit(slow)
+    assert one.timeout() == HANDSHAKE_TIMEOUT + slow.extra
+    open_pair(one, other)
+    assert one.timeout() == slow.keepalive

@@ -15,13 +15,15 @@ from berty_core.ids import GroupId
 from berty_core.plugins import Plugins, load_plugins
 from berty_core.runtime.node import Node
 from berty_core.runtime.peer_session import PeerSession
+from berty_core.testing.memory_bus import MemoryBusNetwork
 from berty_core.testing.memory_transport import MemoryNetwork
 
 PATIENCE = 15.0
 Json = dict[str, Any]
+Medium = MemoryNetwork | MemoryBusNetwork
 
 
-def plugins_on(*networks: MemoryNetwork) -> Plugins:
+def plugins_on(*networks: Medium) -> Plugins:
     """What is installed, with these networks in place of the LAN."""
     plugins = load_plugins(disabled=["mdns", "libp2p", "udp"])
     for network in networks:
@@ -30,7 +32,7 @@ def plugins_on(*networks: MemoryNetwork) -> Plugins:
 
 
 @asynccontextmanager
-async def node_on(network: MemoryNetwork, home: Path, *more: MemoryNetwork, **config: Any) -> AsyncIterator[Node]:
+async def node_on(network: Medium, home: Path, *more: Medium, **config: Any) -> AsyncIterator[Node]:
     """A node whose account is called as its home."""
     async with Node.open(
         home, name=home.name, config=NodeConfig(keyring=False, **config), plugins=plugins_on(network, *more)
@@ -39,7 +41,7 @@ async def node_on(network: MemoryNetwork, home: Path, *more: MemoryNetwork, **co
 
 
 @asynccontextmanager
-async def nodes_on(network: MemoryNetwork, directory: Path, *names: str, **config: Any) -> AsyncIterator[list[Node]]:
+async def nodes_on(network: Medium, directory: Path, *names: str, **config: Any) -> AsyncIterator[list[Node]]:
     """Some nodes at once."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(node_on(network, directory / name, **config)) for name in names]

@@ -69,7 +69,7 @@ def copy_of(device: Device) -> Device:
     twin = object.__new__(Device)
     twin.world, twin.name, twin.key = device.world, f"{device.name}'s copy", device.key
     twin.store = snapshot(device)
-    twin.effects, twin.arrived = [], []
+    twin.effects, twin.arrived, twin.listeners = [], [], []
     twin.open()
     return twin
 

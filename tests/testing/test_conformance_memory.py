@@ -9,6 +9,15 @@ from typing import Any
 import attrs
 
 from berty_core.contracts.transport import Endpoint, Link, Transport
+from berty_core.testing.memory_bus import (
+    MemoryBusConfig,
+    MemoryBusNetwork,
+    MemoryBusSpec,
+    MemoryBusTransport,
+    Weather,
+)
+from berty_core.testing.memory_datagrams import TRAITS as POOR
+from berty_core.testing.memory_datagrams import MemoryDatagrams
 from berty_core.testing.memory_pipe import Pipe
 from berty_core.testing.memory_transport import (
     TRAITS,
@@ -59,6 +68,52 @@ class TestMemoryLinks(LinkSuite):
         network = MemoryNetwork(chunk=1)
         there, back = Pipe(network), Pipe(network)
         yield (
-            MemoryLink(Endpoint("memory", "1"), there, back, initiator=True),
-            MemoryLink(Endpoint("memory", "2"), back, there, initiator=False),
+            MemoryLink(Endpoint("memory", "1"), there, back, TRAITS, initiator=True),
+            MemoryLink(Endpoint("memory", "2"), back, there, TRAITS, initiator=False),
         )
+
+
+class TestMemoryDatagrams(TransportSuite):
+    """Datagram links in memory, which lose, repeat and reorder."""
+
+    spec = MemorySpec(MemoryDatagrams())
+
+    def __init__(self) -> None:
+        self.network = MemoryDatagrams(loss=0.1, duplication=0.1, reorder=0.1, seed=7)
+
+    @asynccontextmanager
+    async def open_pair(self) -> AsyncIterator[tuple[Any, ...]]:
+        """Two devices on one network."""
+        yield MemoryConfig(), MemoryConfig()
+
+    def create(self, config: Any) -> Transport:
+        """The medium is the network, not the configuration."""
+        return MemoryTransport(self.network)
+
+
+class TestMemoryBus(TransportSuite):
+    """A bus in memory, which loses and repeats."""
+
+    spec = MemoryBusSpec(MemoryBusNetwork(weather=Weather(loss=0.1)))
+
+    def __init__(self) -> None:
+        self.network = MemoryBusNetwork(weather=Weather(loss=0.1, duplicate=0.1, reorder=0.1))
+
+    @asynccontextmanager
+    async def open_pair(self) -> AsyncIterator[tuple[Any, ...]]:
+        """Three devices in range of each other."""
+        yield MemoryBusConfig(), MemoryBusConfig(), MemoryBusConfig()
+
+    def create(self, config: Any) -> Transport:
+        """The medium is the network, not the configuration."""
+        return MemoryBusTransport(self.network)
+
+
+class TestGoodMemoryDatagrams(TestMemoryDatagrams):
+    """Datagram links in memory on which everything arrives, once and in order, and says so."""
+
+    spec = MemorySpec(MemoryDatagrams("good", traits=attrs.evolve(POOR, reliable=True, ordered=True)))
+    title = "memory datagrams that all arrive"
+
+    def __init__(self) -> None:
+        self.network = MemoryDatagrams("good", traits=self.spec.traits)

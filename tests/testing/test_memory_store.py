@@ -19,8 +19,9 @@ class TestMemoryStore(StoreSuite):
 
     survives_kill = False
 
-    def setup_method(self) -> None:
-        """Start with an empty disk."""
+    level = "simulated"
+
+    def __init__(self) -> None:
         self.directories: dict[Path, MemoryStore] = {}
 
     def open_store(self, directory: Path) -> Store:

@@ -17,7 +17,7 @@ from .multiaddr import Multiaddr
 SERVICE: Final = "_p2p._udp"
 PORT: Final = 4001  # in the SRV record, where nobody looks for it
 MAX_STRING: Final = 255
-MAX_ADDRESSES: Final = 4
+MAX_ADDRESSES: Final = 8
 MAX_TEXT: Final = 8192
 _KEY: Final = b"dnsaddr="
 
@@ -63,11 +63,11 @@ def _address(string: bytes) -> Multiaddr | None:
 def _is_here(address: Multiaddr, loopback: bool) -> bool:
     """Whether an address is of this network: a stranger is not to make us dial anywhere else."""
     try:
-        host, port = address.tcp_target
-        ip = ipaddress.ip_address(host)
+        target = address.target
+        ip = ipaddress.ip_address(target.host)
     except (RemoteProtocolError, ValueError):
         return False
-    if address.peer is None or not port or ip.is_multicast or ip.is_unspecified:
+    if address.peer is None or not target.port or ip.is_multicast or ip.is_unspecified:
         return False
     if ip.is_loopback or loopback:
         return ip.is_loopback and loopback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 from typing import Any
 
@@ -9,6 +10,13 @@ import attrs
 
 MAX_PEERS = 64
 MAX_HOURS = 24 * 3650
+QUIC_IS_MISSING = "QUIC needs pip install 'berty-libp2p[quic]'"
+QUIC_IS_OFF = "QUIC is off: set quic = true in [plugins.libp2p]"
+
+
+def has_quic() -> bool:
+    """Tell whether the extra is installed, without loading it."""
+    return importlib.util.find_spec("aioquic") is not None
 
 
 def _host(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -36,9 +44,18 @@ def _peers(_: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[
 class Libp2pConfig:
     """Where the profile listens, whom it dials, and what it shows; ValueError for what cannot work."""
 
-    host: str = attrs.field(default="", validator=_host)
-    port: int = attrs.field(default=0, validator=_number(0xFFFF))
-    peers: tuple[str, ...] = attrs.field(default=(), validator=_peers)
-    discoverable: bool = True
-    contacts_only: bool = False
-    rotate_hours: int = attrs.field(default=24, validator=_number(MAX_HOURS))
+    host: str = attrs.field(
+        default="", validator=_host, metadata={"doc": "the address of this machine to listen on; empty: all"}
+    )
+    port: int = attrs.field(
+        default=0, validator=_number(0xFFFF), metadata={"doc": "TCP port; 0: a fresh one each time"}
+    )
+    quic: bool = attrs.field(default=True, metadata={"doc": "speak QUIC too, where the extra `quic` is installed"})
+    peers: tuple[str, ...] = attrs.field(
+        default=(), validator=_peers, metadata={"doc": "addresses that are dialled as long as the node runs"}
+    )
+    discoverable: bool = attrs.field(default=True, metadata={"doc": "show this node on the local network as apps do"})
+    contacts_only: bool = attrs.field(default=False, metadata={"doc": "name a topic only to who names it first"})
+    rotate_hours: int = attrs.field(
+        default=24, validator=_number(MAX_HOURS), metadata={"doc": "hours until the peer id is replaced; 0: never"}
+    )

@@ -1,7 +1,6 @@
-"""One libp2p connection over one stream link: security, muxer, and streams that say what they speak.
+"""One libp2p connection over one stream link: Noise, yamux, and the streams on it.
 
-Invariant: no byte of a stream is handed on before its protocol is agreed, and everything that a peer can leave
-unfinished (the handshake, a negotiation, a stream) is bounded in number and in time.
+Invariant: no stream is opened before the peer has proved who it is, and a handshake that is left unfinished ends.
 """
 
 from __future__ import annotations
@@ -11,30 +10,42 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-import attrs
-
 from berty_core.crypto.keys import PrivateKey, Secret
 from berty_core.errors import LocalProtocolError, RemoteProtocolError
 from berty_core.protocol.noise import NoiseTransport
-from berty_core.protocol.yamux import (
-    DataReceived,
-    GoAwayReceived,
-    StreamFinished,
-    StreamOpened,
-    StreamReset,
-    Yamux,
-    YamuxEvent,
-    YamuxLimits,
-)
+from berty_core.protocol.yamux import Yamux, YamuxLimits
 
 from .multistream import Offer, Proposal
 from .peers import PeerId
+from .streams import (
+    MAX_NEGOTIATIONS,
+    NEGOTIATION_TIMEOUT,
+    Connected,
+    Event,
+    StreamAccepted,
+    StreamAgreed,
+    StreamData,
+    StreamEnded,
+    Streams,
+)
 from .upgrade import PROTOCOL as NOISE
 from .upgrade import YAMUX, NoiseUpgrade, Upgraded
 
+__all__ = [
+    "HANDSHAKE_TIMEOUT",
+    "MAX_NEGOTIATIONS",
+    "NEGOTIATION_TIMEOUT",
+    "Connected",
+    "Connection",
+    "Event",
+    "State",
+    "StreamAccepted",
+    "StreamAgreed",
+    "StreamData",
+    "StreamEnded",
+]
+
 HANDSHAKE_TIMEOUT: Final = 10.0
-NEGOTIATION_TIMEOUT: Final = 10.0
-MAX_NEGOTIATIONS: Final = 64  # streams of the peer whose protocol is not agreed yet
 
 
 class State(enum.Enum):
@@ -56,62 +67,7 @@ TRANSITIONS: Final[Mapping[State, tuple[State, ...]]] = {
 }
 
 
-@attrs.frozen
-class Connected:
-    """The peer has proved who it is, and streams may be opened."""
-
-    peer: PeerId
-
-
-@attrs.frozen
-class StreamAccepted:
-    """The peer opened a stream and both speak this protocol on it."""
-
-    stream: int
-    protocol: str
-
-
-@attrs.frozen
-class StreamAgreed:
-    """The peer speaks the protocol of a stream that we opened."""
-
-    stream: int
-    protocol: str
-
-
-@attrs.frozen
-class StreamData:
-    """Bytes of a stream; say `consumed` once they are used."""
-
-    stream: int
-    data: bytes = attrs.field(repr=False)
-
-
-@attrs.frozen
-class StreamEnded:
-    """The peer sends nothing more on a stream; `reset`: and takes nothing either. `reason` where it was refused."""
-
-    stream: int
-    reset: bool
-    reason: str = ""
-
-
-Event = Connected | StreamAccepted | StreamAgreed | StreamData | StreamEnded
-
-
-@attrs.define
-class _Stream:
-    """One stream: what it agrees on, and what yamux does not take yet."""
-
-    negotiation: Proposal | Offer | None
-    deadline: float
-    ours: bool
-    unsent: bytearray = attrs.field(factory=bytearray)
-    finishing: bool = False
-    finished_by_peer: bool = False
-
-
-class Connection:
+class Connection(Streams):
     """One end of a connection. Feed `receive`, send what `take` gives after each call, call `wake` at `timeout()`.
 
     `speaks` tells which protocols are accepted on streams of the peer. `static` and `ephemeral` are 32 fresh random
@@ -131,13 +87,10 @@ class Connection:
         early_muxer: bool = True,
         limits: YamuxLimits | None = None,
     ) -> None:
-        self.initiator = initiator
+        super().__init__(initiator, speaks, now)
         self.state = State.SECURITY
-        self.peer: PeerId | None = None
-        self._speaks = speaks
         self._limits = limits or YamuxLimits()
         self._deadline: float | None = now + HANDSHAKE_TIMEOUT
-        self._now = now
         self._make_upgrade = partial(
             NoiseUpgrade, initiator, identity, static, ephemeral, expected=expected, early_muxer=early_muxer
         )
@@ -145,72 +98,17 @@ class Connection:
         self._upgrade: NoiseUpgrade | None = None
         self._channel: NoiseTransport | None = None
         self._yamux: Yamux | None = None
-        self._streams: dict[int, _Stream] = {}
-        self._negotiating: dict[int, None] = {}  # in the order of their deadlines
-        self._waiting: dict[int, None] = {}  # streams with bytes that yamux did not take
         self._out = bytearray()
 
-    # -- streams -------------------------------------------------------------------------------
-
-    def open_stream(self, protocol: str) -> int:
-        """Open a stream and propose its protocol; what is sent next follows at once.
-
-        LocalProtocolError if the connection takes no more streams.
-        """
-        number = self._open_yamux().open()
-        proposal = Proposal(protocol)
-        self._streams[number] = _Stream(proposal, self._now + NEGOTIATION_TIMEOUT, ours=True)
-        self._negotiating[number] = None
-        self.send(number, proposal.take())
-        return number
-
-    def send(self, stream: int, data: bytes) -> None:
-        """Send bytes; what cannot go yet waits here (`backlog`). Quietly nothing on a stream that is gone."""
-        found = self._streams.get(stream)
-        if found is None or found.finishing:
-            return
-        taken = 0 if found.unsent else self._open_yamux().send(stream, data)
-        if taken < len(data):
-            found.unsent += data[taken:]
-            self._waiting[stream] = None
-
-    def backlog(self, stream: int) -> int:
-        """Bytes of a stream that wait for the peer."""
-        found = self._streams.get(stream)
-        return 0 if found is None else len(found.unsent) + self._open_yamux().unsent(stream)
-
-    def consumed(self, stream: int, count: int) -> None:
-        """Give window back for bytes that were used."""
-        self._open_yamux().consumed(stream, count)
-
-    def finish(self, stream: int) -> None:
-        """Send nothing more on a stream, behind what is queued."""
-        found = self._streams.get(stream)
-        if found is None or found.finishing:
-            return
-        found.finishing = True
-        if not found.unsent:
-            self._finish(stream, found)
-
-    def _finish(self, number: int, stream: _Stream) -> None:
-        self._open_yamux().finish(number)
-        if stream.finished_by_peer:
-            self._forget(number)
-
-    def reset(self, stream: int) -> None:
-        """End a stream at once, both ways; quietly nothing if it is gone."""
-        if self._forget(stream):
-            self._open_yamux().reset(stream)
-
-    def _forget(self, number: int) -> bool:
-        self._negotiating.pop(number, None)
-        self._waiting.pop(number, None)
-        return self._streams.pop(number, None) is not None
-
     @property
-    def streams(self) -> int:
-        """How many streams are open, those that are not agreed yet among them."""
-        return len(self._streams)
+    def is_open(self) -> bool:
+        """Whether streams may be opened."""
+        return self.state is State.OPEN
+
+    def doubt(self, now: float) -> None:
+        """Find out soon whether the peer is still there."""
+        if self._yamux is not None and self.is_open:
+            self._yamux.ping()
 
     # -- bytes ---------------------------------------------------------------------------------
 
@@ -240,8 +138,7 @@ class Connection:
 
     def timeout(self) -> float | None:
         """When to call `wake`, in the time of `now`."""
-        times = [self._deadline]
-        times += [self._streams[number].deadline for number in list(self._negotiating)[:1]]
+        times = [self._deadline, self._negotiation_deadline()]
         if self._yamux is not None and self.state is State.OPEN:
             times.append(self._yamux.timeout())
         return min((time for time in times if time is not None), default=None)
@@ -256,10 +153,7 @@ class Connection:
             raise RemoteProtocolError(reason)
         if self._yamux is None or self.state is not State.OPEN:
             return events
-        for number in list(self._negotiating):
-            if self._streams[number].deadline > now:
-                break
-            self._refuse(number, "the peer left the stream's protocol open", events)
+        self._end_negotiations(events)
         for event in self._yamux.wake(now):
             self._take_event(event, events)
         return events
@@ -326,96 +220,14 @@ class Connection:
     def _open(self, events: list[Event]) -> None:
         if self.peer is None:
             raise LocalProtocolError("nobody has proved to be there")
-        self._yamux = Yamux(self.initiator, self._now, self._limits)
+        self._muxer = self._yamux = Yamux(self.initiator, self._now, self._limits)
         self._deadline = None
         self._move(State.OPEN)
         events.append(Connected(self.peer))
 
-    # -- streams of yamux ----------------------------------------------------------------------
-
     def _receive_open(self, plaintext: bytes, events: list[Event]) -> None:
         for event in self._open_yamux().receive(plaintext, self._now):
             self._take_event(event, events)
-
-    def _take_event(self, event: YamuxEvent, events: list[Event]) -> None:
-        match event:
-            case StreamOpened(number):
-                self._opened(number)
-            case DataReceived(number, data):
-                self._data(number, data, events)
-            case StreamFinished(number):
-                self._finished(number, events)
-            case StreamReset(number):
-                if self._forget(number):
-                    events.append(StreamEnded(number, reset=True))
-            case GoAwayReceived():
-                pass  # the link's end follows
-
-    def _opened(self, number: int) -> None:
-        waiting = sum(not self._streams[other].ours for other in self._negotiating)
-        self._streams[number] = _Stream(Offer(self._speaks), self._now + NEGOTIATION_TIMEOUT, ours=False)
-        self._negotiating[number] = None
-        if waiting >= MAX_NEGOTIATIONS:
-            self.reset(number)
-
-    def _data(self, number: int, data: bytes, events: list[Event]) -> None:
-        stream = self._streams.get(number)
-        if stream is None:
-            return
-        if stream.negotiation is not None:
-            rest = self._agree_stream(number, stream, stream.negotiation, data, events)
-            self._open_yamux().consumed(number, len(data) - len(rest))
-            if rest:
-                events.append(StreamData(number, rest))
-            return
-        events.append(StreamData(number, data))
-
-    def _agree_stream(
-        self, number: int, stream: _Stream, negotiation: Proposal | Offer, data: bytes, events: list[Event]
-    ) -> bytes:
-        """Go on agreeing on a stream; one that goes wrong is reset, and nothing else."""
-        try:
-            negotiation.receive(data)
-        except RemoteProtocolError as error:
-            self._refuse(number, str(error), events)
-            return b""
-        self.send(number, negotiation.take())
-        if negotiation.agreed is None:
-            return b""
-        stream.negotiation = None
-        self._negotiating.pop(number, None)
-        agreed = negotiation.agreed
-        events.append(StreamAgreed(number, agreed) if stream.ours else StreamAccepted(number, agreed))
-        return negotiation.rest()
-
-    def _finished(self, number: int, events: list[Event]) -> None:
-        stream = self._streams.get(number)
-        if stream is None:
-            return
-        if stream.negotiation is not None:
-            self._refuse(number, "the peer ended the stream before its protocol was agreed", events)
-            return
-        stream.finished_by_peer = True
-        if stream.finishing and not stream.unsent:
-            self._forget(number)
-        events.append(StreamEnded(number, reset=False))
-
-    def _refuse(self, number: int, reason: str, events: list[Event]) -> None:
-        ours = self._streams[number].ours
-        self.reset(number)
-        if ours:
-            events.append(StreamEnded(number, reset=True, reason=reason))
-
-    def _push_unsent(self) -> None:
-        for number in list(self._waiting):
-            stream = self._streams[number]
-            taken = self._open_yamux().send(number, bytes(stream.unsent))
-            del stream.unsent[:taken]
-            if stream.unsent:
-                continue
-            del self._waiting[number]
-            if stream.finishing:
-                self._finish(number, stream)
 
     # -- what must be there --------------------------------------------------------------------
 

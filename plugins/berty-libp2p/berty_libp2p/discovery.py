@@ -95,6 +95,9 @@ class Discovery:
         for address in self._found.pop(instance, ()):
             if address not in addresses:
                 self._dialler.forget(address)
+        shown, addresses = addresses, tuple(filter(self._node.can_dial, addresses))
+        if shown and not addresses:
+            self._host.logger.info("%s is not dialled: it listens on QUIC alone", shown[0].peer)
         if not addresses or len(self._found) >= MAX_FOUND:
             return
         self._found[instance] = addresses

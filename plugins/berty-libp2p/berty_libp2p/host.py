@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import attrs
@@ -16,17 +16,23 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from berty_core.codec.cid import Cid
 from berty_core.contracts.transport import Link
-from berty_core.crypto.keys import PrivateKey, encode_public
-from berty_core.errors import LinkLost, LocalProtocolError, RemoteProtocolError
+from berty_core.crypto.keys import PrivateKey, Secret, encode_public
+from berty_core.errors import LinkLost, LocalProtocolError, RemoteProtocolError, TransportError
 
 from . import bitswap, gossip, identify
 from .bitswap import Bitswap
+from .config import QUIC_IS_MISSING, QUIC_IS_OFF, has_quic
+from .connection import Connection
 from .gossip import Gossip
 from .identify import Description, encode_description
 from .link import PING, PeerLink, Stream
 from .multiaddr import Multiaddr
 from .peers import PeerId
+from .pump import Pump, StreamPump
 from .tcp import dial_tcp, listen_tcp
+
+if TYPE_CHECKING:
+    from .quic import QuicParty
 
 MAX_LINKS: Final = 256
 MAX_LINKS_OF_PEER: Final = 4
@@ -70,8 +76,9 @@ class Peer:
 class Host:
     """One libp2p node. `run` it, then `dial` and `listen`, or `connect` and `accept` links.
 
-    `first_sequence` is for the gossip: Unix nanoseconds. `streams` serves further protocols, a task for each stream.
-    A `reserved` node names topics to those only that have named them first.
+    `first_sequence` is the time of day in Unix nanoseconds, for the gossip and for certificates. `streams` serves
+    further protocols, a task for each stream. A `reserved` node names topics to those only that have named them first.
+    QUIC is spoken where `quic` is true, which it is by itself where the extra is installed.
     """
 
     def __init__(
@@ -92,9 +99,12 @@ class Host:
         self.clock = clock
         self.peers: dict[PeerId, Peer] = {}
         self.addresses: tuple[Multiaddr, ...] = ()
+        self.quic = has_quic()
         self.held = 0  # bytes of unfinished messages on streams that are served
         self.router = Gossip(key, entropy, first_sequence, clock(), reserved=reserved)
         self.exchange = Bitswap()
+        self._ahead = first_sequence / 1e9 - clock()  # of `clock`, the time of day
+        self._party: QuicParty | None = None
         self._listener = listener
         self._blocks = blocks
         self._streams = dict(streams or {})
@@ -115,35 +125,84 @@ class Host:
     async def listen(self, host: str = "0.0.0.0", port: int = 0) -> Multiaddr:  # noqa: S104  a node is there to be met
         """Accept TCP connections, also while this runs; the address that is listened on."""
         bound = await self._running().start(listen_tcp, host, port, self.accept)
-        address = Multiaddr.tcp(*bound)
+        return self._listens(Multiaddr.tcp(*bound))
+
+    async def listen_quic(self, host: str = "0.0.0.0", port: int = 0) -> Multiaddr:  # noqa: S104  as above
+        """Accept QUIC connections, also while this runs; the address. OSError, TransportError without the extra."""
+        party = self._quic_party()
+        from .udp import QuicListener  # noqa: PLC0415  slow, and not there without the extra
+
+        listener = QuicListener(party, self.clock, self._unix_time, self._accept, lambda: len(self._links) < MAX_LINKS)
+        return self._listens(Multiaddr.quic(*await self._running().start(listener.run, host, port)))
+
+    def _listens(self, address: Multiaddr) -> Multiaddr:
         self.addresses = (*self.addresses, address)
         self.push_description()
         return address.with_peer(self.peer_id)
 
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Whether an address is of a kind that is dialled here."""
+        try:
+            return self.quic or address.target.transport != "quic-v1"
+        except RemoteProtocolError:
+            return False
+
     async def dial(self, address: Multiaddr) -> PeerId:
-        """Connect to a peer over TCP; who is there. LinkLost or RemoteProtocolError in words for a person."""
-        link = await dial_tcp(*address.tcp_target)
-        return await self.connect(link, address.peer)
+        """Connect to a peer by TCP or QUIC; who is there. A BertyError in words for a person."""
+        target = address.target
+        if target.transport == "tcp":
+            return await self.connect(await dial_tcp(target.host, target.port), address.peer)
+        party = self._quic_party()
+        from .udp import dial_quic  # noqa: PLC0415  slow, and not there without the extra
+
+        now = self._unix_time()
+        return await self._connect(await dial_quic(party, target.host, target.port, self.clock, now, address.peer))
+
+    def _unix_time(self) -> float:
+        return self._ahead + self.clock()
+
+    def _quic_party(self) -> QuicParty:
+        """What speaks QUIC under our peer id, with a certificate that is made anew for each host."""
+        if not self.quic:
+            raise TransportError(QUIC_IS_OFF if has_quic() else QUIC_IS_MISSING)
+        if self._party is None:
+            self._party = _load_quic()(self.key, self.entropy, self.speaks)
+        return self._party
 
     async def connect(self, link: Link, expected: PeerId | None = None) -> PeerId:
         """Speak libp2p on a link that we opened; returns once the peer has proved who it is."""
-        peer_link = PeerLink(self, link, expected)
-        if len(self._links) >= MAX_LINKS:
-            await link.aclose()
-            raise LocalProtocolError(f"there are {MAX_LINKS} connections, and no more can be")
-        self._running().start_soon(self._serve, peer_link)
-        return await peer_link.connected()
+        return await self._connect(self._over(link, expected))
 
     def accept(self, link: Link) -> None:
         """Speak libp2p on a link that the other side opened."""
+        self._accept(self._over(link, None))
+
+    def _over(self, link: Link, expected: PeerId | None) -> StreamPump:
+        secrets = (Secret(self.entropy(32)), Secret(self.entropy(32)))
+        connection = Connection(link.initiator, self.key, self.speaks, *secrets, self.clock(), expected=expected)
+        return StreamPump(link, connection, self.clock)
+
+    async def _connect(self, pump: Pump) -> PeerId:
+        if len(self._links) >= MAX_LINKS:
+            await pump.aclose()
+            raise LocalProtocolError(f"there are {MAX_LINKS} connections, and no more can be")
+        link = self._start(pump)
+        return await link.connected()
+
+    def _accept(self, pump: Pump) -> None:
         if self._tasks is None or len(self._links) >= MAX_LINKS:
             if self._tasks is not None:
-                self._tasks.start_soon(link.aclose)
+                self._tasks.start_soon(pump.aclose)
             return
-        self._tasks.start_soon(self._serve, PeerLink(self, link, None))
+        self._start(pump)
+
+    def _start(self, pump: Pump) -> PeerLink:
+        link = PeerLink(self, pump)
+        self._links.add(link)
+        self._running().start_soon(self._serve, link)
+        return link
 
     async def _serve(self, link: PeerLink) -> None:
-        self._links.add(link)
         try:
             await link.run()
         finally:
@@ -239,6 +298,8 @@ class Host:
         elif len(peer.links) >= MAX_LINKS_OF_PEER:
             raise RemoteProtocolError(f"{name} has {MAX_LINKS_OF_PEER} links already")
         else:
+            for other in peer.links:  # a peer that was started anew has not said goodbye on its old links
+                other.doubt()
             peer.links.append(link)
         self._listener.peer_changed(name)
 
@@ -376,6 +437,18 @@ class Host:
         if self._tasks is None:
             raise LocalProtocolError("the host is not running")
         return self._tasks
+
+
+def _load_quic() -> type[QuicParty]:
+    """Load aioquic, and see that it is one that we know."""
+    try:
+        from .quic import QuicParty  # noqa: PLC0415  slow, and not there without the extra
+        from .quic_engine import missing_names  # noqa: PLC0415
+    except ImportError as error:
+        raise TransportError(f"{QUIC_IS_MISSING} ({error})") from error
+    if missing := missing_names():
+        raise TransportError(f"this version of aioquic cannot be used, it has no {', '.join(missing)}")
+    return QuicParty
 
 
 def _as_seen(address: Multiaddr, local: Multiaddr | None) -> Multiaddr | None:

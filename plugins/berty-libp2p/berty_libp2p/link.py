@@ -1,4 +1,4 @@
-"""One link with a peer: the pump that joins the connection to the link, and the streams that run on it."""
+"""One link with a peer, and the streams that run on it: identify, ping, gossip, blocks, and those of an application."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import attrs
 from anyio.abc import TaskGroup
 
 from berty_core.codec.frames import FrameReader
-from berty_core.contracts.transport import Link
-from berty_core.crypto.keys import Secret
 from berty_core.errors import BertyError, EndOfStream, LinkLost, LocalProtocolError, RemoteProtocolError
 
 from . import bitswap, gossip, identify
-from .connection import Connected, Connection, Event, State, StreamAccepted, StreamAgreed, StreamData, StreamEnded
 from .gossip_messages import MAX_RPC
 from .identify import DescriptionReader
 from .multiaddr import Multiaddr
 from .peers import PeerId
-from .tcp import TcpLink, split_address
+from .pump import Pump
+from .streams import Connected, Event, StreamAccepted, StreamAgreed, StreamData, StreamEnded, StreamUnread
 
 if TYPE_CHECKING:
     from .host import Host
@@ -31,7 +29,6 @@ MAX_LOST: Final = 5  # of our streams for gossip and blocks that a peer may rese
 MAX_HELD: Final = 64 * 1024 * 1024  # bytes of unfinished messages, of all streams of a host
 MAX_SERVED: Final = 64  # streams of the application's protocols that one link may have open
 STREAM_TIMEOUT: Final = 60.0  # seconds for which a served stream may last
-LOOK: Final = 1.0  # seconds after which clocks are looked at anew
 
 
 class Stream:
@@ -141,28 +138,23 @@ _Role = _Frames | _Echo | _Describing | _Speaking | Stream
 class PeerLink:
     """One link, from its first byte to its last."""
 
-    def __init__(self, host: Host, link: Link, expected: PeerId | None) -> None:
+    def __init__(self, host: Host, pump: Pump) -> None:
         self.closed_because = ""
-        self.initiator = link.initiator
+        self.connection = pump.connection
         self.opened_at = 0.0  # by the host's clock
         self._host = host
-        self._link = link
+        self._pump = pump
         self._roles: dict[int, _Role] = {}
         self._speaking: dict[str, int] = {}  # our own stream for gossip and for blocks
         self._served = 0
         self._lost = 0
-        self._to_send = anyio.Event()
         self._settled = anyio.Event()
         self._tasks: TaskGroup | None = None
-        self.connection = Connection(
-            link.initiator,
-            host.key,
-            host.speaks,
-            Secret(host.entropy(32)),
-            Secret(host.entropy(32)),
-            host.clock(),
-            expected=expected,
-        )
+
+    @property
+    def initiator(self) -> bool:
+        """Whether we dialled."""
+        return self.connection.initiator
 
     @property
     def peer(self) -> PeerId:
@@ -174,15 +166,12 @@ class PeerLink:
     @property
     def observed(self) -> Multiaddr | None:
         """The address at which we see the peer, where the link has one that can be written."""
-        try:
-            return Multiaddr.tcp(*split_address(self._link.remote.address))
-        except (LocalProtocolError, ValueError):
-            return None
+        return self._pump.remote
 
     @property
     def local(self) -> Multiaddr | None:
-        """Our own address on this link, where it is a TCP link."""
-        return Multiaddr.tcp(*split_address(self._link.local.address)) if isinstance(self._link, TcpLink) else None
+        """Our own address on this link, where it has one."""
+        return self._pump.local
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -198,15 +187,13 @@ class PeerLink:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self._write)
-                tasks.start_soon(self._tick)
-                await self._read()
+                await self._pump.run(self._take, self._host.flush)
         except* (BertyError, OSError) as errors:
             self.closed_because = self.closed_because or _words(errors)
         finally:
             self.closed_because = self.closed_because or "this node closed it"
             self._end()
-            await self._link.aclose()
+            await self._pump.aclose()
 
     def _end(self) -> None:
         self._settled.set()
@@ -223,36 +210,14 @@ class PeerLink:
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
-    async def _read(self) -> None:
-        while True:
-            data = await self._link.receive()
-            for event in self.connection.receive(data, self._host.clock()):
-                self._take(event)
-            self._host.flush()
-            self.flush()
-
-    async def _write(self) -> None:
-        while True:
-            self._to_send = anyio.Event()
-            data = self.connection.take()
-            if data:
-                await self._link.send(data)
-                self._host.flush()
-                continue
-            await self._to_send.wait()
-
-    async def _tick(self) -> None:
-        while True:
-            due = self.connection.timeout()
-            delay = LOOK if due is None else min(max(due - self._host.clock(), 0.01), LOOK)
-            await anyio.sleep(delay)
-            for event in self.connection.wake(self._host.clock()):
-                self._take(event)
-            self.flush()
+    def doubt(self) -> None:
+        """See soon whether the peer is still there, which has come again by another link."""
+        self.connection.doubt(self._host.clock())
+        self.flush()
 
     def flush(self) -> None:
-        """Let the writer look."""
-        self._to_send.set()
+        """Send what is to be sent."""
+        self._pump.flush()
 
     def hold(self, size: int) -> None:
         """Account for bytes of an unfinished message; RemoteProtocolError when there are too many on all links."""
@@ -268,7 +233,7 @@ class PeerLink:
 
     def open_stream(self, protocol: str) -> Stream:
         """Open a stream of an application's protocol; LinkLost once the link has ended."""
-        if self.closed_because or self.connection.state is not State.OPEN:
+        if self.closed_because or not self.connection.is_open:
             raise LinkLost(self.closed_because or "the link is not open yet")
         try:
             number = self.connection.open_stream(protocol)
@@ -321,6 +286,8 @@ class PeerLink:
                 pass
             case StreamData(number, data):
                 self._data(number, data)
+            case StreamUnread(number):
+                self._unread(number)
             case StreamEnded(number, reset, reason):
                 self._ended(number, reset, reason)
 
@@ -386,6 +353,12 @@ class PeerLink:
         take = self._host.gossip_came if role.protocol == gossip.PROTOCOL else self._host.blocks_came
         for frame in role.reader.feed(data):
             take(self, frame)
+
+    def _unread(self, number: int) -> None:
+        """A stream on which we alone speak is of no use then; on others the peer may say more."""
+        if number in self._speaking.values():
+            self.connection.reset(number)
+            self._ended(number, reset=True, reason="")
 
     def _ended(self, number: int, reset: bool, reason: str) -> None:
         spoken = next((protocol for protocol, own in self._speaking.items() if own == number), None)

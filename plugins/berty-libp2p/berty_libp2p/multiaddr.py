@@ -76,6 +76,19 @@ _BY_CODE: Final = {protocol.code: protocol for protocol in _PROTOCOLS}
 
 
 @attrs.frozen
+class Target:
+    """Where an address leads: by "tcp" or "quic-v1", to an IP address or a name, and a port."""
+
+    transport: str
+    host: str
+    port: int
+
+
+_NAMES: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
+_TRANSPORTS: Final = {("tcp",): "tcp", ("udp", "quic-v1"): "quic-v1"}
+
+
+@attrs.frozen
 class Multiaddr:
     """A path of protocols with their values, such as (("ip4", "192.0.2.1"), ("tcp", "4001"))."""
 
@@ -125,6 +138,11 @@ class Multiaddr:
             raise LocalProtocolError(f"{host!r} is no IP address") from error
         return cls(((f"ip{address.version}", str(address)), ("tcp", str(port))))
 
+    @classmethod
+    def quic(cls, host: str, port: int) -> Multiaddr:
+        """The address of a UDP socket on which QUIC v1 is spoken; `host` as for `tcp`."""
+        return cls((*cls.tcp(host, port).parts[:1], ("udp", str(port)), ("quic-v1", "")))
+
     def encode(self) -> bytes:
         """The binary form."""
         out = b""
@@ -145,15 +163,24 @@ class Multiaddr:
         return PeerId.parse(value) if name == "p2p" else None
 
     @property
-    def tcp_target(self) -> tuple[str, int]:
-        """Host and port to dial; RemoteProtocolError in words for an address that TCP cannot reach."""
+    def target(self) -> Target:
+        """What is to be dialled; RemoteProtocolError in words for an address that TCP and QUIC cannot reach."""
         parts = self.parts[:-1] if self.peer else self.parts
-        names = tuple(name for name, _ in parts)
-        if len(names) == 3 and names == ("ip6zone", "ip6", "tcp"):
-            return f"{parts[1][1]}%{parts[0][1]}", int(parts[2][1])
-        if len(names) != 2 or names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6") or names[1] != "tcp":
-            raise RemoteProtocolError(f"{self} cannot be dialled: only TCP addresses can")
-        return parts[0][1], int(parts[1][1])
+        zone = ""
+        if len(parts) > 1 and parts[0][0] == "ip6zone" and parts[1][0] == "ip6":
+            zone, parts = f"%{parts[0][1]}", parts[1:]
+        transport = _TRANSPORTS.get(tuple(name for name, _ in parts[1:]))
+        if transport is None or parts[0][0] not in _NAMES:
+            raise RemoteProtocolError(f"{self} cannot be dialled: only TCP and QUIC v1 addresses can")
+        return Target(transport, parts[0][1] + zone, int(parts[1][1]))
+
+    @property
+    def tcp_target(self) -> tuple[str, int]:
+        """Host and port of a TCP address; RemoteProtocolError for others."""
+        target = self.target
+        if target.transport != "tcp":
+            raise RemoteProtocolError(f"{self} cannot be dialled by TCP")
+        return target.host, target.port
 
     def __str__(self) -> str:
         return "".join(f"/{name}/{value}" if value else f"/{name}" for name, value in self.parts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from collections.abc import Sequence
 
+from berty_core.contracts.checks import Check, CheckHost, Finding, Level
 from berty_core.contracts.hookspecs import hookimpl
 from berty_core.contracts.session import SessionProfile, SessionSpec
 from berty_core.contracts.transport import Probe
@@ -12,7 +14,7 @@ from berty_core.errors import LocalProtocolError
 
 from .config import Libp2pConfig
 
-CORE = ">=0.1,<1"
+API = (1, 0)
 NAME = "libp2p"
 
 
@@ -24,7 +26,7 @@ class Libp2pSpec:
     first_bytes: bytes = b"\x13"  # the length of multistream's first line
     tested_on: tuple[str, ...] = (
         "emulated: Linux, processes on loopback",
-        "independent software: go-libp2p 0.48, go-libp2p-pubsub 0.15, boxo 0.39, Kubo 0.41 on loopback",
+        "independent software: go-libp2p 0.48, go-libp2p-pubsub 0.15, boxo 0.39, Kubo 0.41 on loopback, TCP and QUIC",
     )
 
     def probe(self, config: object) -> Probe:
@@ -52,3 +54,37 @@ def _checked(config: object) -> Libp2pConfig:
 def berty_sessions() -> Sequence[SessionSpec]:
     """Give the session profile of Berty apps."""
     return (Libp2pSpec(),)
+
+
+@hookimpl
+def berty_checks() -> Sequence[Check]:
+    """Give the check of the port."""
+    return (Check("port", _port),)
+
+
+def _port(host: CheckHost) -> Sequence[Finding]:
+    """Look whether a port that is chosen in the settings can be had."""
+    settings = _checked(host.settings(Libp2pConfig))
+    if not settings.port:
+        return (Finding(level=Level.OK, what="a free port is taken at each start"),)
+    if host.node_runs:
+        return (Finding(level=Level.OK, what=f"port {settings.port} is the running node's to have"),)
+    reason = taken(settings.host, settings.port, udp=settings.quic)
+    if not reason:
+        return (Finding(level=Level.OK, what=f"port {settings.port} is free"),)
+    why = "Berty apps cannot dial this node"
+    what = f"port {settings.port} cannot be had: {reason}"
+    return (Finding(level=Level.PROBLEM, what=what, why=why, command="berty config unset plugins.libp2p.port"),)
+
+
+def taken(host: str, port: int, *, udp: bool) -> str:
+    """Why nobody can listen there, by TCP and if wanted by UDP, or nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if udp:
+                probe.bind((host, port))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

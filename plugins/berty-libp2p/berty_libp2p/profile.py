@@ -16,7 +16,7 @@ from berty_core.contracts.session import PeerView, ProfileHost
 from berty_core.contracts.transport import Link, State
 from berty_core.errors import RemoteProtocolError, TransportError, UserError
 
-from .config import Libp2pConfig
+from .config import QUIC_IS_MISSING, QUIC_IS_OFF, Libp2pConfig, has_quic
 from .dialler import LOOK, Dialler
 from .discovery import Discovery, lan_services
 from .exchange import Exchange
@@ -26,7 +26,7 @@ from .multiaddr import Multiaddr
 from .peers import PeerId
 
 EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  a node is there to be met
-MAX_SHOWN: Final = 8  # addresses of this machine
+MAX_SHOWN: Final = 16  # addresses of this machine
 
 
 class Libp2pProfile:
@@ -40,7 +40,7 @@ class Libp2pProfile:
 
     async def run(self, host: ProfileHost, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, each period under another peer id."""
-        kept = [_dialled(text) for text in self._config.peers]
+        kept = [self._dialled(text) for text in self._config.peers]
         while True:
             own = await identity(host, self._config.rotate_hours)
             with anyio.move_on_after(own.left):
@@ -51,11 +51,15 @@ class Libp2pProfile:
         self, host: ProfileHost, own: Identity, kept: Sequence[Multiaddr], task_status: TaskStatus[None]
     ) -> None:
         exchange = Exchange(own.key, host, host.monotonic, contacts_only=self._config.contacts_only)
+        exchange.node.quic = self._config.quic and has_quic()
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(exchange.run)
                 services = lan_services(host)
-                await self._listen(exchange, services.hosts if services else EVERYWHERE)
+                hosts = (self._config.host,) if self._config.host else services.hosts if services else EVERYWHERE
+                reasons = await self._listen(exchange, hosts)
+                if services is None:
+                    reasons = (*reasons, "it finds nobody by itself: that needs berty-mdns")
                 dialler = Dialler(exchange.node, exchange.is_met_privately, tasks, host.logger)
                 self._exchange, self._dialler = exchange, dialler
                 for address in (*kept, *self._asked_for):
@@ -64,22 +68,43 @@ class Libp2pProfile:
                 if services is not None:
                     discovery = Discovery(services, exchange.node, dialler, host)
                     tasks.start_soon(partial(discovery.run, discoverable=self._config.discoverable))
-                host.state(State.ACTIVE, () if services else ("it finds nobody by itself: that needs berty-mdns",))
+                host.state(State.ACTIVE, reasons)
                 task_status.started()
         finally:
             self._exchange = self._dialler = None
 
-    async def _listen(self, exchange: Exchange, hosts: Sequence[str]) -> None:
-        """Listen where the configuration says, else on these hosts, of which the second may be missing here."""
-        first, *more = (self._config.host,) if self._config.host else hosts
+    async def _listen(self, exchange: Exchange, hosts: Sequence[str]) -> tuple[str, ...]:
+        """Listen on these hosts, of which the second may be missing here; what does not work though it may."""
+        first, *more = hosts
         try:
             address = await exchange.node.listen(first, self._config.port)
         except OSError as error:
             port = self._config.port or "(any)"
             raise TransportError(f"cannot listen on {first} port {port}: {error.strerror or error}") from error
+        port = address.target.port
         for host in more:
             with suppress(OSError):  # no IPv6 here, or somebody else has this port of it
-                await exchange.node.listen(host, address.tcp_target[1])
+                await exchange.node.listen(host, port)
+        if not self._config.quic:
+            return ()
+        return await self._listen_quic(exchange, hosts, port)
+
+    async def _listen_quic(self, exchange: Exchange, hosts: Sequence[str], port: int) -> tuple[str, ...]:
+        """Listen for QUIC on the same port, or on a fresh one where it is taken and none was asked for."""
+        if not exchange.node.quic:
+            return (f"phones, which listen on QUIC, cannot be dialled: {QUIC_IS_MISSING}",)
+        first, *more = hosts
+        try:
+            address = await _listen_near(exchange, first, port, exact=bool(self._config.port))
+        except TransportError as error:
+            exchange.node.quic = False
+            return (str(error),)
+        except OSError as error:
+            return (f"cannot listen on {first} UDP port {port}: {error.strerror or error}",)
+        for host in more:
+            with suppress(OSError):
+                await exchange.node.listen_quic(host, address.target.port)
+        return ()
 
     # -- the contract --------------------------------------------------------------------------
 
@@ -91,7 +116,7 @@ class Libp2pProfile:
     async def connect(self, address: str) -> str:
         """Dial a multiaddr, and go on dialling it while this runs; the peer's id. UserError, LinkLost."""
         exchange, dialler = self._exchange, self._dialler
-        target = _dialled(address)
+        target = self._dialled(address)
         if exchange is None or dialler is None:
             raise UserError("libp2p is starting anew: try again")
         if target.peer == exchange.node.peer_id:
@@ -102,6 +127,16 @@ class Libp2pProfile:
             self._asked_for.append(target)
         dialler.want(target)
         return str(target.peer)
+
+    def _dialled(self, text: str) -> Multiaddr:
+        """A multiaddr that can be reached; UserError in words."""
+        try:
+            address = Multiaddr.parse(text)
+            if address.target.transport == "quic-v1" and not (self._config.quic and has_quic()):
+                raise UserError(f"{text}: {QUIC_IS_OFF if has_quic() else QUIC_IS_MISSING}")
+        except RemoteProtocolError as error:
+            raise UserError(f"{text}: {error}") from error
+        return address
 
     def peers(self) -> Sequence[PeerView]:
         """Who is connected."""
@@ -127,14 +162,13 @@ async def _prefer_private(exchange: Exchange) -> None:
                 exchange.node.close_peer(peer)
 
 
-def _dialled(text: str) -> Multiaddr:
-    """A multiaddr that TCP can reach; UserError in words."""
+async def _listen_near(exchange: Exchange, host: str, port: int, *, exact: bool) -> Multiaddr:
     try:
-        address = Multiaddr.parse(text)
-        address.tcp_target  # noqa: B018  it tells what is not to be dialled
-    except RemoteProtocolError as error:
-        raise UserError(f"{text}: {error}") from error
-    return address
+        return await exchange.node.listen_quic(host, port)
+    except OSError:
+        if exact:
+            raise
+        return await exchange.node.listen_quic(host)
 
 
 def _named(address: Multiaddr, peer: PeerId) -> Multiaddr:
@@ -156,7 +190,7 @@ def _view(exchange: Exchange, name: PeerId, peer: Peer) -> PeerView:
 
 def _spelled_out(address: Multiaddr) -> Iterator[Multiaddr]:
     """The addresses behind "any interface", without those that only this machine or this segment can use."""
-    host, port = address.tcp_target
+    host = address.target.host
     if host not in EVERYWHERE:
         yield address
         return
@@ -165,4 +199,4 @@ def _spelled_out(address: Multiaddr) -> Iterator[Multiaddr]:
             text = entry.ip if isinstance(entry.ip, str) else entry.ip[0]
             ip = ipaddress.ip_address(text.partition("%")[0])
             if ip.version == ipaddress.ip_address(host).version and not (ip.is_loopback or ip.is_link_local):
-                yield Multiaddr.tcp(str(ip), port)
+                yield Multiaddr(((f"ip{ip.version}", str(ip)), *address.parts[1:]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 
 import anyio
 import pytest
-from berty_libp2p.announcement import MAX_ADDRESSES, SERVICE, decode_text, encode_text
-from berty_libp2p.config import Libp2pConfig
+from berty_libp2p.announcement import MAX_ADDRESSES, PORT, SERVICE, decode_text, encode_text
+from berty_libp2p.config import Libp2pConfig, has_quic
+from berty_libp2p.host import Host
 from berty_libp2p.multiaddr import Multiaddr
 from berty_libp2p.peers import PeerId
 from berty_libp2p.profile import Libp2pProfile
@@ -29,6 +32,7 @@ from berty_core.errors import RemoteProtocolError
 from berty_core.runtime.node import Node
 from berty_core.runtime.profile_host import NodePort
 
+from .application import Application, until
 from .test_exchange import eventually
 
 PEER = PeerId.of(PrivateKey(bytes(32)).public)
@@ -42,16 +46,20 @@ def text_of(*strings: str) -> bytes:
 
 def test_an_announcement_has_the_form_of_the_app() -> None:
     """One `dnsaddr=` string for each address, with the peer id at its end."""
-    text = encode_text([Multiaddr.tcp("192.168.1.7", 4001).with_peer(PEER)])
-    assert text == text_of(f"dnsaddr=/ip4/192.168.1.7/tcp/4001/p2p/{PEER}")
-    assert decode_text(text) == (Multiaddr.parse(f"/ip4/192.168.1.7/tcp/4001/p2p/{PEER}"),)
+    both = [f"/ip4/192.168.1.7/tcp/4001/p2p/{PEER}", f"/ip4/192.168.1.7/udp/4001/quic-v1/p2p/{PEER}"]
+    text = encode_text(kind("192.168.1.7", 4001).with_peer(PEER) for kind in (Multiaddr.tcp, Multiaddr.quic))
+    assert text == text_of(*(f"dnsaddr={address}" for address in both))
+    assert decode_text(text) == tuple(map(Multiaddr.parse, both))
     assert decode_text(encode_text([])) == ()
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        f"/ip4/192.168.1.7/udp/4001/quic-v1/p2p/{PEER}",
+        f"/ip4/192.168.1.7/udp/4001/quic/p2p/{PEER}",
+        "/ip4/192.168.1.7/udp/4001/quic-v1",
+        f"/ip4/8.8.8.8/udp/4001/quic-v1/p2p/{PEER}",
+        f"/ip4/192.168.1.7/udp/0/quic-v1/p2p/{PEER}",
         "/ip4/192.168.1.7/tcp/4001",
         f"/ip4/8.8.8.8/tcp/4001/p2p/{PEER}",
         f"/ip4/127.0.0.1/tcp/4001/p2p/{PEER}",
@@ -65,7 +73,7 @@ def test_an_announcement_has_the_form_of_the_app() -> None:
     ],
 )
 def test_what_is_not_dialled(address: str) -> None:
-    """What TCP cannot reach, who has no Ed25519 id, and what lies beyond this network is left out; the rest stays."""
+    """What cannot be dialled, who has no Ed25519 id, and what is not of this network is left out; the rest stays."""
     good = f"/ip4/10.0.0.1/tcp/4001/p2p/{PEER}"
     text = text_of("dnsaddr=" + address, "dnsaddr=" + good, "other=1")
     assert decode_text(text) == (Multiaddr.parse(good),)
@@ -152,13 +160,14 @@ async def test_two_nodes_find_each_other(tmp_path: Path) -> None:
                     return met(ann, bob) and met(bob, ann)
 
                 await eventually(both)
-                shown: dict[str, str] = {}
+                shown: dict[str, list[str]] = {}
                 with anyio.fail_after(10):
                     while len(shown) < 2:
                         name = (await heard.receive()).instance
                         text = await third.services.text(SERVICE, name)
-                        shown[name] = str(*decode_text(text or b"", loopback=True))
-                assert sorted(shown.values()) == sorted([*ann.addresses(), *bob.addresses()])
+                        shown[name] = list(map(str, decode_text(text or b"", loopback=True)))
+                assert sorted(shown.values()) == sorted([ann.addresses(), bob.addresses()])
+                assert all(len(addresses) == (2 if has_quic() else 1) for addresses in shown.values())
                 assert all(32 <= len(name) <= 63 and name.isalnum() and name.islower() for name in shown)
                 assert len(ann.peers()) == len(bob.peers()) == 1
             with anyio.fail_after(10):
@@ -184,3 +193,48 @@ async def test_who_is_not_discoverable_is_not_announced(tmp_path: Path) -> None:
                     with anyio.fail_after(10):
                         text = await third.services.text(SERVICE, (await heard.receive()).instance)
                     assert list(map(str, decode_text(text or b"", loopback=True))) == bob.addresses()
+
+
+@asynccontextmanager
+async def phone() -> AsyncIterator[tuple[Host, Application]]:
+    """A node as phones have it: it listens on QUIC alone, announces that, and dials nobody."""
+    application = Application()
+    key = PrivateKey(os.urandom(32))
+    node = Host(key, os.urandom, time.monotonic, time.time_ns(), application, application)
+    async with lan_alone() as lan, anyio.create_task_group() as tasks:
+        await tasks.start(node.run)
+        address = await node.listen_quic("127.0.0.1")
+        await lan.services.announce(SERVICE, "p" * 40, "h" * 40, PORT, lambda _: encode_text([address]))
+        yield node, application
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not has_quic(), reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
+async def test_a_phone_that_listens_on_quic_alone(tmp_path: Path) -> None:
+    """It is found and dialled."""
+    async with phone() as (node, application), on_lan(tmp_path / "Ann") as ann:
+        await until(application, lambda: node.peers)
+        ((name, peer),) = node.peers.items()
+        assert ann.addresses()[0].endswith(str(name))
+        assert not peer.links[0].initiator
+
+        async def seen() -> bool:
+            return any("/quic-v1" in address for peer in ann.peers() for address in peer.addresses)
+
+        await eventually(seen)
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not has_quic(), reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
+async def test_a_phone_without_quic_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With QUIC off it is not dialled, which the log says; nothing of ours is announced for QUIC."""
+    caplog.set_level(logging.INFO, "berty.session.test")
+    async with phone() as (node, _), on_lan(tmp_path / "Ann", quic=False) as ann:
+
+        async def said() -> bool:
+            return f"{node.peer_id} is not dialled: it listens on QUIC alone" in caplog.text
+
+        await eventually(said)
+        assert not node.peers
+        assert not any("quic" in address for address in ann.addresses())

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 import pytest
+from berty_libp2p.config import has_quic
 
 from berty_core.config import NodeConfig
 from berty_core.runtime.node import create_home
@@ -85,10 +86,10 @@ class Person:
             self.process.wait()
             self.process = None
 
-    def address(self) -> str:
-        """Where it can be met."""
+    def address(self, transport: str = "tcp") -> str:
+        """Where it can be met by one transport."""
         (profile,) = self.berty("status")["session_profiles"]
-        (address,) = profile["addresses"]
+        (address,) = (address for address in profile["addresses"] if f"/{transport}/" in address)
         return str(address)
 
     def texts(self, of: str) -> list[str]:
@@ -129,13 +130,16 @@ def become_contacts(one: Person, two: Person) -> None:
     until("it is accepted", lambda: two.contacts().get(one.name) == "added")
 
 
+@pytest.mark.parametrize("transport", ["tcp", "quic-v1"])
 @pytest.mark.parametrize("people", [LIBP2P_ALONE], indirect=True)
-def test_from_a_link_to_a_group_and_through_a_restart(people: tuple[Person, Person]) -> None:
+def test_from_a_link_to_a_group_and_through_a_restart(people: tuple[Person, Person], transport: str) -> None:
     """A request by link, texts both ways, a group, and a killed node that comes back: over libp2p alone."""
+    if transport == "quic-v1" and not has_quic():
+        pytest.skip("QUIC is an extra: pip install 'berty-libp2p[quic]'")
     ann, bob = people
     ann.start()
     bob.start()
-    met = bob.berty("peer", "connect", ann.address())
+    met = bob.berty("peer", "connect", ann.address(transport))
     assert ann.address().endswith(met["id"])
     become_contacts(ann, bob)
     ann.berty("send", "Bob", "hello Bob")
@@ -148,13 +152,14 @@ def test_from_a_link_to_a_group_and_through_a_restart(people: tuple[Person, Pers
     until("the group is heard", lambda: ann.texts("club") == ["I am in"])
     (peer,) = ann.berty("peer", "list")
     assert (peer["name"], peer["session"], peer["agent"]) == ("Bob", "libp2p", "berty-python")
+    assert f"/{transport}" in peer["address"]
     assert {group["name"] for group in peer["groups"]} == {"Bob", "club"}
     before = ann.address().rpartition("/")[2]
     ann.kill()
     bob.berty("send", "club", "while you are away")
     ann.start()
     assert ann.address().rpartition("/")[2] == before  # the key behind it is kept in the home
-    ann.berty("peer", "connect", bob.address())
+    ann.berty("peer", "connect", bob.address(transport))
     until("Ann catches up", lambda: ann.texts("club") == ["I am in", "while you are away"])
 
 
@@ -168,7 +173,9 @@ def test_addresses_that_cannot_be_met(people: tuple[Person, Person]) -> None:
     place, _, name = bob.address().rpartition("/p2p/")
     own = ann.address().rpartition("/p2p/")[2]
     assert "begins with /" in ann.refused("peer", "connect", "localhost:4001")
-    assert "only TCP" in ann.refused("peer", "connect", f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{name}")
+    assert "only TCP and QUIC v1" in ann.refused("peer", "connect", f"/ip4/127.0.0.1/udp/4001/quic/p2p/{name}")
+    nobody = ann.refused("peer", "connect", f"/ip4/127.0.0.1/udp/1/quic-v1/p2p/{name}")
+    assert "cannot be reached" in nobody or "berty-libp2p[quic]" in nobody
     assert "this node itself" in ann.refused("peer", "connect", ann.address())
     assert "cannot be reached" in ann.refused("peer", "connect", f"/ip4/127.0.0.1/tcp/1/p2p/{name}")
     other = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 from berty_libp2p import identity as identities
-from berty_libp2p.config import Libp2pConfig
+from berty_libp2p import profile as profile_module
+from berty_libp2p.config import Libp2pConfig, has_quic
 from berty_libp2p.gossip import Gossip, Joined, Received
 from berty_libp2p.identity import identity
 from berty_libp2p.multiaddr import Multiaddr
@@ -21,7 +25,9 @@ from berty_libp2p.profile import Libp2pProfile
 
 from berty_core.config import NodeConfig
 from berty_core.crypto.keys import PrivateKey
-from berty_core.errors import ConfigError, LocalProtocolError
+from berty_core.errors import LocalProtocolError, UserError
+from berty_core.fitting import fit
+from berty_core.loading import LeftOut
 from berty_core.plugins import load_plugins
 from berty_core.runtime.node import Node
 from berty_core.runtime.profile_host import NodePort
@@ -167,6 +173,70 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
             assert (await shown())["addresses"][0].startswith(f"/ip4/127.0.0.1/tcp/{port}/p2p/")
 
 
+@asynccontextmanager
+async def profile(home: Path, **settings: Any) -> AsyncIterator[tuple[Libp2pProfile, list[str]]]:
+    """A running profile, and why it is not all that it could be."""
+    reasons: list[str] = []
+    made = Libp2pProfile(Libp2pConfig(host="127.0.0.1", **settings))
+    async with (
+        Node.open(home, name=home.name, config=OFF_LINE, network=False) as node,
+        anyio.create_task_group() as tasks,
+    ):
+        port = NodePort(node, "libp2p")
+        port.state = lambda _, why=(): reasons.extend(why)  # type: ignore[method-assign]
+        await tasks.start(made.run, port)
+        yield made, reasons
+        tasks.cancel_scope.cancel()
+
+
+QUIC = pytest.mark.skipif(not has_quic(), reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
+
+
+@QUIC
+async def test_quic_is_spoken_on_the_same_port(tmp_path: Path) -> None:
+    """Both addresses are shown, with one port and one peer id; whoever dials by QUIC is connected by QUIC."""
+    async with profile(tmp_path / "Ann") as (ann, reasons), profile(tmp_path / "Bob") as (bob, _):
+        tcp, quic = (Multiaddr.parse(address) for address in ann.addresses())
+        assert (tcp.target.transport, quic.target.transport) == ("tcp", "quic-v1")
+        assert tcp.target.port == quic.target.port and tcp.peer == quic.peer
+        assert not any("QUIC" in reason for reason in reasons)
+        assert await bob.connect(str(quic)) == str(quic.peer)
+        (peer,) = bob.peers()
+        assert "/quic-v1" in peer.addresses[0]
+        with pytest.raises(UserError, match="this node itself"):
+            await ann.connect(str(quic))
+
+
+@QUIC
+async def test_quic_that_is_off(tmp_path: Path) -> None:
+    """Nothing listens, and an address that needs it is refused with the setting's name."""
+    async with profile(tmp_path / "Ann", quic=False) as (ann, reasons):
+        assert len(ann.addresses()) == 1 and not any("QUIC" in reason for reason in reasons)
+        with pytest.raises(UserError, match="quic = true"):
+            await ann.connect("/ip4/127.0.0.1/udp/1/quic-v1")
+
+
+async def test_quic_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status and whoever dials are told what to install; the rest goes on."""
+    monkeypatch.setattr(profile_module, "has_quic", lambda: False)
+    async with profile(tmp_path / "Ann") as (ann, reasons), profile(tmp_path / "Bob") as (bob, _):
+        assert any("pip install 'berty-libp2p[quic]'" in reason for reason in reasons)
+        with pytest.raises(UserError, match="pip install"):
+            await ann.connect("/ip4/127.0.0.1/udp/1/quic-v1")
+        assert await ann.connect(bob.addresses()[0])
+
+
+@QUIC
+async def test_a_udp_port_that_is_taken(tmp_path: Path) -> None:
+    """Where that very port was asked for the status says so, and the rest goes on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with profile(tmp_path / "Ann", port=port) as (ann, reasons):
+            assert f"cannot listen on 127.0.0.1 UDP port {port}" in reasons[0]
+            assert len(ann.addresses()) == 1
+
+
 def exchange_frames(one: Gossip, two: Gossip) -> list[object]:
     """Let two routers talk until they have nothing more to say; what they told."""
     events: list[object] = []
@@ -222,14 +292,18 @@ async def test_topics_are_named_to_who_knows_them() -> None:
 )
 async def test_settings_that_cannot_work(settings: dict[str, object], words: str) -> None:
     """Each is refused with its key and what it should be."""
-    plugins = load_plugins(disabled=["mdns", "udp"])
-    with pytest.raises(ConfigError, match=words):
-        NodeConfig(plugins={"libp2p": settings}).make_sessions(plugins)
+    fitted = fit(NodeConfig(plugins={"libp2p": settings}), load_plugins(disabled=["mdns", "udp", "unix"]))
+    assert fitted.sessions == ()
+    (left,) = fitted.left_out
+    assert (left.name, left.state) == ("libp2p", "refused")
+    assert words in left.reason
 
 
 async def test_the_plugin_is_found() -> None:
     """By its entry point; with the defaults it can run."""
-    ((spec, profile),) = NodeConfig().make_sessions(load_plugins(disabled=["mdns", "udp"]))
+    failed: list[LeftOut] = []
+    ((spec, profile),) = fit(NodeConfig(), load_plugins(disabled=["mdns", "udp", "unix"])).make_sessions(failed.append)
+    assert failed == []
     assert spec.name == "libp2p"
     assert profile.peers() == profile.addresses() == ()
     with pytest.raises(LocalProtocolError, match="Libp2pConfig"):

@@ -13,7 +13,7 @@ from berty_libp2p.identify import (
     decode_description,
     encode_description,
 )
-from berty_libp2p.multiaddr import Multiaddr
+from berty_libp2p.multiaddr import Multiaddr, Target
 from berty_libp2p.multistream import HEADER, Offer, Proposal, encode_token
 from berty_libp2p.pb import libp2p_pb2 as pb
 from berty_libp2p.peers import PeerId, identity_of
@@ -102,16 +102,25 @@ def test_multiaddrs(text: str, data: str) -> None:
 
 
 def test_what_can_be_dialled() -> None:
-    """Host and port of TCP addresses; anything else is refused in words."""
+    """Host and port of TCP and QUIC addresses; anything else is refused in words."""
+    assert Multiaddr.parse(ADDRESSES[1][0]).target == Target("quic-v1", "2001:db8::1", 443)
+    assert Multiaddr.parse(ADDRESSES[4][0]).target == Target("tcp", "10.0.0.7", 1)
+    zoned = Multiaddr.parse(f"/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1/p2p/{PEER}")
+    assert zoned.target == Target("quic-v1", "fe80::1%eth0", 4001)
+    assert Multiaddr.quic("fe80::1%eth0", 80) == Multiaddr.parse("/ip6/fe80::1/udp/80/quic-v1")
+    with pytest.raises(RemoteProtocolError, match="cannot be dialled by TCP"):
+        assert zoned.tcp_target
     assert Multiaddr.parse(ADDRESSES[0][0]).tcp_target == ("127.0.0.1", 1674)
     assert Multiaddr.parse(ADDRESSES[2][0]).tcp_target == ("fe80::1%eth0", 4001)
     assert Multiaddr.parse(ADDRESSES[3][0]).tcp_target == ("example.org", 80)
     assert Multiaddr.parse(ADDRESSES[4][0]).tcp_target == ("10.0.0.7", 1)
     assert Multiaddr.parse(ADDRESSES[4][0]).peer == PeerId.parse(PEER)
     assert Multiaddr.tcp("fe80::1%eth0", 80) == Multiaddr.parse("/ip6/fe80::1/tcp/80")
-    for text in (ADDRESSES[1][0], "/ip4/1.2.3.4", f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}/p2p-circuit"):
-        with pytest.raises(RemoteProtocolError, match="cannot be dialled"):
-            assert Multiaddr.parse(text).tcp_target
+    rests = ("", "/udp/1", "/udp/1/quic", f"/tcp/1/p2p/{PEER}/p2p-circuit", "/tcp/1/quic-v1")
+    others = (f"/p2p/{PEER}", "/tcp/1", "/ip6zone/eth0/ip4/1.2.3.4/tcp/1", "/p2p-circuit")
+    for text in (*(f"/ip4/1.2.3.4{rest}" for rest in rests), *others):
+        with pytest.raises(RemoteProtocolError, match="only TCP and QUIC v1"):
+            assert Multiaddr.parse(text).target
     with pytest.raises(LocalProtocolError):
         Multiaddr.tcp("example.org", 80)
 

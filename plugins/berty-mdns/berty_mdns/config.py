@@ -7,6 +7,8 @@ from typing import Literal
 
 import attrs
 
+from .seam import LocalAddress
+
 IpChoice = Literal["4", "6", "both"]
 MAX_INTERFACE_NAME = 255
 
@@ -48,14 +50,30 @@ def _loopback(instance: MdnsConfig, attribute: attrs.Attribute[bool], value: boo
 class MdnsConfig:
     """Where the transport shows itself and listens; ValueError for what cannot work."""
 
-    interfaces: tuple[str, ...] = attrs.field(default=(), validator=_interfaces)
-    ip: IpChoice = attrs.field(default="both", validator=_ip)
-    port: int = attrs.field(default=0, validator=_port)
-    loopback: bool = attrs.field(default=False, validator=_loopback)
+    interfaces: tuple[str, ...] = attrs.field(
+        default=(), validator=_interfaces, metadata={"doc": "names or addresses to use; none: all that are up"}
+    )
+    ip: IpChoice = attrs.field(default="both", validator=_ip, metadata={"doc": "versions of IP to use"})
+    port: int = attrs.field(default=0, validator=_port, metadata={"doc": "TCP port; 0: a fresh one with each advert"})
+    loopback: bool = attrs.field(
+        default=False, validator=_loopback, metadata={"doc": "the loopback interface and nothing else"}
+    )
 
     def names(self, interface: str, ip: str) -> bool:
         """Tell whether `interfaces` lists this interface or this address."""
         return any(entry == interface or _same_address(entry, ip) for entry in self.interfaces)
+
+
+def allowed(config: MdnsConfig, address: LocalAddress) -> bool:
+    """Whether the settings let this address be used."""
+    version = str(ipaddress.ip_address(address.ip).version)
+    if config.loopback:
+        return address.loopback and version == "4"
+    if config.ip not in ("both", version):
+        return False
+    if config.interfaces:
+        return config.names(address.interface, address.ip)
+    return not (address.loopback or address.point_to_point)
 
 
 def _same_address(entry: str, ip: str) -> bool:

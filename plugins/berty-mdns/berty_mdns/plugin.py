@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
+from berty_core.contracts.checks import Check, CheckHost, Finding
 from berty_core.contracts.hookspecs import hookimpl
 from berty_core.contracts.transport import Probe, Traits, Transport, TransportSpec
 from berty_core.errors import LocalProtocolError
@@ -12,7 +13,7 @@ from berty_core.errors import LocalProtocolError
 from .config import MdnsConfig
 from .seam import NAME, TRAITS
 
-CORE = ">=0.1,<1"
+API = (1, 0)
 
 
 class MdnsSpec:
@@ -54,3 +55,17 @@ def _checked(config: object) -> MdnsConfig:
 def berty_transports() -> Sequence[TransportSpec]:
     """Give the LAN transport."""
     return (MdnsSpec(),)
+
+
+@hookimpl
+def berty_checks() -> Sequence[Check]:
+    """Give the check of the network."""
+    return (Check("network", _network),)
+
+
+def _network(host: CheckHost) -> Sequence[Finding]:
+    if not MdnsSpec().probe(host.settings(MdnsConfig)).available:
+        return ()  # what is missing is said of the plugin as a whole
+    from .checks import network  # noqa: PLC0415 - zeroconf may be absent, and is slow to import
+
+    return network(host)

@@ -18,7 +18,7 @@ from anyio.abc import ObjectReceiveStream, TaskGroup, TaskStatus
 from berty_core.contracts.transport import Beacon, Endpoint, EndpointFound, EndpointLost, State, TransportHost
 from berty_core.errors import LinkLost, LocalProtocolError, TransportError
 
-from .config import MdnsConfig
+from .config import MdnsConfig, allowed
 from .directory import Directory
 from .finding import Finder
 from .link import TcpLink
@@ -129,20 +129,10 @@ class MdnsTransport:
     def _usable(self) -> tuple[LocalAddress, ...]:
         """The addresses that the configuration allows."""
         try:
-            return tuple(address for address in self._driver.addresses() if self._allows(address))
+            return tuple(address for address in self._driver.addresses() if allowed(self._config, address))
         except (OSError, TransportError) as error:
             self._debug("cannot list the network interfaces: %s", error)
             return ()
-
-    def _allows(self, address: LocalAddress) -> bool:
-        version = str(ip_address(address.ip).version)
-        if self._config.loopback:
-            return address.loopback and version == "4"
-        if self._config.ip not in ("both", version):
-            return False
-        if self._config.interfaces:
-            return self._config.names(address.interface, address.ip)
-        return not (address.loopback or address.point_to_point)
 
     def _missing(self) -> tuple[str, ...]:
         """What is configured and not there, in words."""

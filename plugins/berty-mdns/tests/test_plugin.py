@@ -26,7 +26,7 @@ def test_the_entry_point_brings_one_transport():
     [[spec]] = manager.hook.berty_transports()
 
     assert spec.name == "mdns"
-    assert plugin.CORE == ">=0.1,<1"
+    assert plugin.API == (1, 0)
     assert spec.probe(spec.config()).available
     assert isinstance(spec.create(spec.config()), MdnsTransport)
 

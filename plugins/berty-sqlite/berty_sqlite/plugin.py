@@ -8,6 +8,7 @@ from pathlib import Path
 from berty_core.contracts.hookspecs import hookimpl
 from berty_core.contracts.store import Store, StoreSpec
 
+API = (1, 0)
 CORE = ">=0.1,<1"  # not a requirement in pyproject.toml: berty-core requires this distribution already
 
 

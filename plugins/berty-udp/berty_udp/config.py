@@ -56,12 +56,20 @@ class UdpConfig:
     Devices that are to meet need the same groups, port and mtu.
     """
 
-    interfaces: tuple[str, ...] = ()
-    ipv4: bool = True
-    ipv6: bool = attrs.field(default=True, validator=_both)
-    group4: str = attrs.field(default="239.255.66.84", validator=_group(4))
-    group6: str = attrs.field(default="ff02::4254", validator=_group(6))
-    port: int = attrs.field(default=26484, validator=_between(1, 0xFFFF))
-    mtu: int = attrs.field(default=1200, validator=_between(MIN_MTU, MAX_MTU))
-    hops: int = attrs.field(default=1, validator=_between(1, MAX_HOPS))
-    loopback: bool = attrs.field(default=False, validator=_loopback)
+    interfaces: tuple[str, ...] = attrs.field(
+        default=(), metadata={"doc": "names or addresses to use; none: all that are up"}
+    )
+    ipv4: bool = attrs.field(default=True, metadata={"doc": "use IPv4"})
+    ipv6: bool = attrs.field(default=True, validator=_both, metadata={"doc": "use IPv6, with link-local addresses"})
+    group4: str = attrs.field(default="239.255.66.84", validator=_group(4), metadata={"doc": "multicast group of IPv4"})
+    group6: str = attrs.field(default="ff02::4254", validator=_group(6), metadata={"doc": "multicast group of IPv6"})
+    port: int = attrs.field(default=26484, validator=_between(1, 0xFFFF), metadata={"doc": "UDP port of the groups"})
+    mtu: int = attrs.field(
+        default=1200, validator=_between(MIN_MTU, MAX_MTU), metadata={"doc": "bytes of the largest datagram"}
+    )
+    hops: int = attrs.field(
+        default=1, validator=_between(1, MAX_HOPS), metadata={"doc": "routers that a datagram may pass"}
+    )
+    loopback: bool = attrs.field(
+        default=False, validator=_loopback, metadata={"doc": "the loopback interface and nothing else"}
+    )

@@ -12,8 +12,6 @@ from berty_core.errors import LocalProtocolError
 from .config import UdpConfig
 from .seam import NAME, traits
 
-CORE = ">=0.1,<1"
-
 
 class UdpSpec:
     """How the UDP transport is found, judged and made."""

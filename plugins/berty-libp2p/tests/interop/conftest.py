@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from berty_libp2p.config import has_quic
 
 from .build import target
 
@@ -27,3 +28,18 @@ def kubo_program() -> Path:
     if not path.is_file():
         pytest.skip(f"Kubo {WORDS}")
     return path
+
+
+@pytest.fixture(params=["tcp", "quic-v1"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """What carries the link."""
+    chosen: str = request.param
+    if chosen == "quic-v1" and not has_quic():
+        pytest.skip("QUIC is an extra: pip install 'berty-libp2p[quic]'")
+    return chosen
+
+
+@pytest.fixture(params=["we dial", "they dial"])
+def dials(request: pytest.FixtureRequest) -> str:
+    """Who opens the link."""
+    return str(request.param)

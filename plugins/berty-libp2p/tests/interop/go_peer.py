@@ -19,12 +19,17 @@ class GoPeer:
 
     def __init__(self, process: Process) -> None:
         self.peer_id = ""
-        self.address = ""
+        self.address = ""  # of TCP
+        self.addresses: list[str] = []
         self.events: list[dict[str, Any]] = []
         self._process = process
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = anyio.Event()
         self._next = 0
+
+    def at(self, transport: str) -> str:
+        """Its address of one transport, "tcp" or "quic-v1"."""
+        return next(address for address in self.addresses if f"/{transport}/" in address)
 
     async def read(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         assert self._process.stdout is not None
@@ -39,7 +44,8 @@ class GoPeer:
             else:
                 self.events.append(line)
             if line.get("event") == "ready":
-                self.peer_id, self.address = line["peer"], line["addrs"][0]
+                self.peer_id, self.addresses = line["peer"], line["addrs"]
+                self.address = self.at("tcp")
                 task_status.started()
             self._changed.set()
             self._changed = anyio.Event()

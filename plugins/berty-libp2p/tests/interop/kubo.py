@@ -16,7 +16,11 @@ import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 CONFIG: dict[str, Any] = {
-    "Addresses": {"Swarm": ["/ip4/127.0.0.1/tcp/0"], "API": "/ip4/127.0.0.1/tcp/0", "Gateway": []},
+    "Addresses": {
+        "Swarm": ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"],
+        "API": "/ip4/127.0.0.1/tcp/0",
+        "Gateway": [],
+    },
     "Bootstrap": [],
     "AutoConf": {"Enabled": False},
     "AutoTLS": {"Enabled": False},
@@ -30,7 +34,7 @@ CONFIG: dict[str, Any] = {
         "RelayClient": {"Enabled": False},
         "RelayService": {"Enabled": False},
         "DisableNatPortMap": True,
-        "Transports": {"Network": {"QUIC": False, "WebTransport": False, "Websocket": False, "WebRTCDirect": False}},
+        "Transports": {"Network": {"WebTransport": False, "Websocket": False, "WebRTCDirect": False}},
     },
     "Plugins": {"Plugins": {"telemetry": {"Disabled": True}, "nopfs": {"Disabled": True}}},
 }
@@ -42,8 +46,12 @@ class Kubo:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self.peer_id = ""
-        self.address = ""
+        self.addresses: list[str] = []
         self.messages: list[tuple[str, bytes]] = []
+
+    def at(self, transport: str) -> str:
+        """Its address of one transport, "tcp" or "quic-v1"."""
+        return next(address for address in self.addresses if f"/{transport}/" in address)
 
     async def call(self, path: str, body: bytes | None = None, **arguments: str) -> Any:
         """One RPC; the decoded answer, or its bytes. AssertionError with Kubo's words."""
@@ -139,7 +147,7 @@ async def kubo(program: Path, directory: Path) -> AsyncIterator[Kubo]:
             found = Kubo(*await _api(repository))
             known = await found.call("id")
             found.peer_id = known["ID"]
-            found.address = known["Addresses"][0]
+            found.addresses = known["Addresses"]
             yield found
         finally:
             process.kill()

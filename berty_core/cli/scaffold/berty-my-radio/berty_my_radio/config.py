@@ -11,7 +11,7 @@ PLACES = 16
 class MyRadioConfig:
     """What a person may set: devices that are to hear each other need the same channel. ValueError."""
 
-    channel: int = attrs.field(default=26485)
+    channel: int = attrs.field(default=26485, metadata={"doc": "which channel"})
 
     @channel.validator
     def _check(self, _: object, value: int) -> None:

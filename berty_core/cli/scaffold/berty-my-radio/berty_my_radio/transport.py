@@ -7,27 +7,14 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 from anyio.abc import ObjectReceiveStream, TaskStatus
 
-from berty_core.contracts.transport import Datagram, Energy, Priority, State, Traits, TransportHost
+from berty_core.contracts.transport import Datagram, Priority, State, Traits, TransportHost
 from berty_core.errors import LinkLost, LocalProtocolError, TransportError
 from berty_core.media import Fanout, check_published, check_topic
 
 from .config import MyRadioConfig
 from .driver import Radio
 
-TRAITS = Traits(
-    stream=False,
-    mtu=233,
-    reliable=False,
-    ordered=False,
-    broadcast=True,
-    discovers=False,
-    dials=False,
-    listens=False,
-    bitrate=1_000_000,
-    latency=0.01,
-    energy=Energy.LOW,
-    backends=frozenset({"asyncio", "trio"}),
-)
+TRAITS = Traits.of_bus(mtu=233, bitrate=1_000_000, latency=0.01)
 PAUSE = 5.0  # seconds until a device that could not be opened is tried again
 
 
@@ -72,6 +59,8 @@ class MyRadioTransport:
 
     async def bus(self) -> MyRadioTransport:
         """This transport."""
+        if self._radio is None:
+            raise LinkLost("the radio is not there")
         return self
 
     async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:

@@ -1,0 +1,195 @@
+"""Speak to groups on one bus: joins the bus hub, which lives on the store's thread, to the medium.
+
+Invariant: what waits to be said is bounded, and what a person waits for goes first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from ..contracts.bus import Budget, Bus, Priority
+from ..contracts.traits import Traits
+from ..errors import BudgetSpent, DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
+from .bus_hub import BusHub, Outgoing
+from .store_worker import StoreWorker
+from .sync_hub import SyncHub
+
+MAX_TO_SAY = 1024
+MAX_HEARD = 1024
+BATCH = 64  # datagrams that are stored in one commit
+SHORTEST_UNIT = 0.01  # seconds: below that a device computes longer than the medium carries
+STALE = 128.0  # units after which repair and digests are not worth their airtime any more
+GONE_FOR = 1.0  # seconds after which a medium that was gone is tried again
+
+logger = logging.getLogger("berty.bus")
+
+
+class BusHost(Protocol):
+    """What a bus is given by its node."""
+
+    store: StoreWorker
+    hub: SyncHub
+    entropy: Callable[[int], bytes]
+    monotonic: Callable[[], float]
+
+
+def unit_of(traits: Traits) -> float:
+    """Seconds that a full datagram takes on a medium."""
+    return max(SHORTEST_UNIT, traits.mtu * 8 / traits.bitrate + traits.latency)
+
+
+@attrs.define(order=True)
+class _Waiting:
+    priority: Priority
+    number: int
+    outgoing: Outgoing = attrs.field(order=False)
+    deadline: float | None = attrs.field(order=False)
+
+
+class BusGroups:
+    """The groups of a node on one bus of one transport."""
+
+    def __init__(
+        self, host: BusHost, transport: str, bus: Bus, now: Callable[[], float], budget: Budget | None = None
+    ) -> None:
+        self._host = host
+        self._bus = bus
+        self._budget = budget
+        self._now = now
+        self._unit = unit_of(bus.traits)
+        self._to_say: list[_Waiting] = []
+        self._count = 0
+        self._heard: list[bytes] = []
+        self._some_to_say = anyio.Event()
+        self._some_heard = anyio.Event()
+        self._topics: set[bytes | None] = set()
+        self._tasks: TaskGroup | None = None
+        self.dropped = 0
+        self.bytes_sent = self.bytes_received = 0
+        self.hub = BusHub(
+            host.hub.replica,
+            transport,
+            mtu=bus.traits.mtu,
+            unit=self._unit,
+            entropy=host.entropy,
+            ready=self._ready,
+        )
+
+    async def run(self) -> None:
+        """Speak and listen until cancelled, or until the transport ends."""
+        host = self._host
+        await host.store.read(self._join)
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                if not self._bus.traits.topics:
+                    self._listen_to(None)
+                tasks.start_soon(self._store_what_is_heard)
+                await self._say()
+        finally:
+            self._tasks = None
+            host.store.post(self._leave)
+
+    def _join(self) -> None:
+        self._host.hub.buses.append(self.hub)
+        self.hub.adjust(self._host.monotonic())
+
+    def _leave(self) -> None:
+        if self.hub in self._host.hub.buses:
+            self._host.hub.buses.remove(self.hub)
+
+    # -- listening -----------------------------------------------------------------------------
+
+    def _listen_to(self, topic: bytes | None) -> None:
+        if topic not in self._topics and self._tasks is not None:
+            self._topics.add(topic)
+            self._tasks.start_soon(self._listen, topic)
+
+    async def _listen(self, topic: bytes | None) -> None:
+        async with self._bus.subscribe(topic) as heard:
+            async for datagram in heard:
+                self.hear(datagram.data)
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()  # the transport has ended
+
+    def hear(self, data: bytes) -> None:
+        """Keep a datagram until it is stored; the oldest are lost where they come too fast."""
+        self.bytes_received += len(data)
+        self._heard.append(data)
+        if len(self._heard) > MAX_HEARD:
+            del self._heard[0]
+            self.dropped += 1
+        self._some_heard.set()
+
+    async def _store_what_is_heard(self) -> None:
+        host = self._host
+        while True:
+            await self._some_heard.wait()
+            batch, self._heard = self._heard[:BATCH], self._heard[BATCH:]
+            if not self._heard:
+                self._some_heard = anyio.Event()
+            await host.store.write(self.hub.receive, batch, host.monotonic())
+
+    # -- speaking ------------------------------------------------------------------------------
+
+    def _ready(self, outgoing: list[Outgoing]) -> None:
+        for one in outgoing:
+            if self._bus.traits.topics:
+                self._listen_to(one.topic)
+            deadline = None if one.priority is Priority.INTERACTIVE else self._now() + STALE * self._unit
+            self._count += 1
+            heapq.heappush(self._to_say, _Waiting(one.priority, self._count, one, deadline))
+        if len(self._to_say) > MAX_TO_SAY:
+            self._to_say = heapq.nsmallest(MAX_TO_SAY, self._to_say)
+            self.dropped += 1
+        self._some_to_say.set()
+
+    async def _say(self) -> None:
+        while True:
+            await self._some_to_say.wait()
+            if not self._to_say:
+                self._some_to_say = anyio.Event()
+                continue
+            if not await self._may_say(len(self._to_say[0].outgoing.data)):
+                continue
+            await self._publish(heapq.heappop(self._to_say))
+
+    async def _may_say(self, size: int) -> bool:
+        """Wait for airtime; False if something more urgent may have come meanwhile."""
+        if self._budget is None:
+            return True
+        wait = self._budget.allowed_at(size, self._now()) - self._now()
+        if wait <= 0:
+            return True
+        if wait == math.inf:
+            raise LocalProtocolError("a budget that allows no datagram at all")
+        await anyio.sleep(min(wait, 1.0))
+        return False
+
+    async def _publish(self, waiting: _Waiting) -> None:
+        outgoing = waiting.outgoing
+        topic = outgoing.topic if self._bus.traits.topics else None
+        try:
+            await self._bus.publish(outgoing.data, topic=topic, priority=outgoing.priority, deadline=waiting.deadline)
+        except (DeadlinePassed, MessageTooLarge):
+            self.dropped += 1
+        except BudgetSpent:
+            heapq.heappush(self._to_say, waiting)
+            await anyio.sleep(GONE_FOR)
+        except LinkLost as error:
+            logger.info("the bus is gone for now: %s", error)
+            self.dropped += 1
+            await anyio.sleep(GONE_FOR)
+        else:
+            self.bytes_sent += len(outgoing.data)
+            if outgoing.message is not None:
+                self._host.store.post(partial(self.hub.sent, *outgoing.message))

@@ -1,0 +1,255 @@
+"""The groupcast machines of one bus, beside the replica they serve. Everything here runs on the store's thread.
+
+Invariant: what was heard is verified and stored by the same path as what a session brings, and a message is confirmed
+only once it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from ..codec.cid import Cid
+from ..contracts.bus import Priority
+from ..errors import RemoteProtocolError, UserError
+from ..ids import DeviceId, GroupId
+from ..protocol.compact_entries import EntryCompactor
+from ..protocol.envelope import open_headers
+from ..protocol.group import LogKind
+from ..protocol.groupcast import (
+    Agreed,
+    ConfirmationAsked,
+    EntryHeard,
+    Groupcast,
+    GroupcastEvent,
+    GroupcastPart,
+    HeldClaimed,
+    Said,
+)
+from ..protocol.groupcast_frames import HeldFrame, confirm_held, decode_groupcast, is_held
+from ..protocol.groupcast_seal import OVERHEAD, GroupcastKey, Opened, ReplayWindow, Sender
+from ..protocol.payloads import Acknowledge
+from .effects import DeliveryChanged, Effect, EntryAdded
+from .group_replica import GroupReplica
+from .replica import Replica
+from .verification import verify_blocks
+
+MIN_ROOM = 80  # bytes: a confirmation of one message
+MAX_UNHELD = 64  # own messages from before this start that are asked about
+
+
+@attrs.frozen
+class Outgoing:
+    """A datagram to put on the air, with its topic where there are any; `message` is an own one that is out with it."""
+
+    data: bytes = attrs.field(repr=False)
+    priority: Priority
+    topic: bytes
+    message: tuple[GroupId, Cid] | None = None
+
+
+@attrs.define(eq=False)
+class _Group:
+    """One group on the bus."""
+
+    replica: GroupReplica
+    key: GroupcastKey
+    machine: Groupcast
+    sender: Sender
+    window: ReplayWindow = attrs.field(factory=ReplayWindow)
+
+
+class BusHub:
+    """All groups of this device on one bus. `unit` (seconds) is what a full datagram takes on it."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        transport: str,
+        *,
+        mtu: int,
+        unit: float,
+        entropy: Callable[[int], bytes],
+        ready: Callable[[list[Outgoing]], None],
+    ) -> None:
+        if mtu - OVERHEAD < MIN_ROOM:
+            raise UserError(
+                f"datagrams of {mtu} bytes are too short to speak to a group, {OVERHEAD + MIN_ROOM} are needed"
+            )
+        self.transport = transport
+        self.ready = ready  # called on the node's loop with what `collect` gave
+        self.heard = self.foreign = self.repeated = self.refused = 0
+        self._replica = replica
+        self._room = mtu - OVERHEAD
+        self._unit = unit
+        self._entropy = entropy
+        self._groups: dict[GroupId, _Group] = {}
+        self._taken: list[tuple[_Group, Opened]] = []  # in the open batch
+
+    def adjust(self, now: float) -> None:
+        """Speak for the groups that are open, and for no others."""
+        for group_id, known in list(self._groups.items()):
+            if self._replica.groups.get(group_id) is not known.replica:
+                del self._groups[group_id]
+        for group_id, replica in self._replica.groups.items():
+            if group_id not in self._groups:
+                self._groups[group_id] = self._open(replica, now)
+
+    def _open(self, replica: GroupReplica, now: float) -> _Group:
+        parts = {
+            kind: GroupcastPart(log, EntryCompactor(replica.group, log.address, log, replica.devices))
+            for kind, log in replica.logs.items()
+        }
+        machine = Groupcast(parts, room=self._room, unit=self._unit, entropy=self._entropy, now=now)
+        machine.confirmations.await_holder(replica.deliveries.unheld()[-MAX_UNHELD:], now)
+        return _Group(replica, GroupcastKey(replica.group), machine, Sender(self._entropy))
+
+    # -- what the others say -------------------------------------------------------------------
+
+    def receive(self, datagrams: Iterable[bytes], now: float) -> None:
+        """Take in what was heard, within a batch."""
+        self.adjust(now)
+        for datagram in datagrams:
+            self._receive(datagram, now)
+
+    def _receive(self, datagram: bytes, now: float) -> None:
+        self.heard += 1
+        found = next(((g, opened) for g in self._groups.values() if (opened := g.key.open(datagram))), None)
+        if found is None:
+            self.foreign += 1
+            return
+        group, opened = found
+        if not self._is_news(group, opened, now):
+            self.repeated += 1
+            return
+        self._taken.append((group, opened))
+        try:
+            frame = decode_groupcast(opened.body)
+            if frame is not None:
+                self._take(group, group.machine.receive(frame, now), now)
+        except RemoteProtocolError:
+            self.refused += 1
+
+    def _is_news(self, group: _Group, opened: Opened, now: float) -> bool:
+        if opened.sender == group.sender.id:  # our own by way of a repeater, or somebody chose the same name
+            return False
+        if not group.window.knows(opened.sender):
+            group.machine.confirmations.ask_again(now)
+        return group.window.is_new(opened.sender, opened.counter)
+
+    def _take(self, group: _Group, events: list[GroupcastEvent], now: float) -> None:
+        while events:
+            event = events.pop(0)
+            match event:
+                case EntryHeard(kind, block):
+                    events += self._store(group, kind, block, now)
+                case HeldClaimed(claim):
+                    self._held(group, claim)
+                case ConfirmationAsked(names):
+                    self._asked(group, names, now)
+                case Agreed():
+                    group.replica.become_live()
+
+    def _store(self, group: _Group, kind: LogKind, block: bytes, now: float) -> list[EntryHeard]:
+        """Add an entry; those that waited for it follow."""
+        replica = group.replica
+        verified = verify_blocks([block], replica.logs[kind].address, replica.group.signing_public)
+        received = replica.receive(kind, verified.entries)
+        for refused in verified.refused:
+            self.refused += 1
+            replica.refuse(kind, refused)
+        if kind is LogKind.MESSAGES:
+            group.machine.confirmations.add(filter(lambda cid: self._may_confirm(replica, cid), received.added), now)
+        return group.machine.stored(kind, received.missing, now)
+
+    @staticmethod
+    def _may_confirm(replica: GroupReplica, cid: Cid) -> bool:
+        """Messages of others, but no receipts: nobody waits for those."""
+        try:
+            headers = open_headers(replica.group.secret, replica.logs[LogKind.MESSAGES].read(cid).entry.value)
+        except RemoteProtocolError:
+            return False
+        opened = replica.message(cid)
+        is_receipt = opened is not None and isinstance(opened.payload.content, Acknowledge)
+        return headers.device != replica.device_id and not is_receipt
+
+    def _asked(self, group: _Group, names: tuple[bytes, ...], now: float) -> None:
+        log = group.replica.logs[LogKind.MESSAGES]
+        cids = [cid for name in names for cid in log.starting_with(name)]
+        group.machine.confirmations.add([cid for cid in cids if self._may_confirm(group.replica, cid)], now)
+
+    def _held(self, group: _Group, claim: HeldFrame) -> None:
+        """A device holds messages, of which some may be ours."""
+        replica = group.replica
+        log = replica.logs[LogKind.MESSAGES]
+        cids = [cid for name in claim.names for cid in log.starting_with(name)]
+        for device in filter(lambda device: device.startswith(claim.device), replica.devices()):
+            if not replica.is_mine(device) and is_held(replica.group.id, DeviceId(device), claim):
+                for cid in replica.deliveries.held(cids, device):
+                    self._replica.emit(DeliveryChanged(replica.group.id, cid))
+
+    # -- our side ------------------------------------------------------------------------------
+
+    def spread(self, effects: Iterable[Effect], now: float) -> None:
+        """Say own entries at once (called once they are committed)."""
+        self.adjust(now)
+        for effect in effects:
+            group = self._groups.get(effect.group) if isinstance(effect, EntryAdded | DeliveryChanged) else None
+            if group is None:
+                continue
+            if isinstance(effect, DeliveryChanged):
+                if not group.replica.deliveries.is_unheld(effect.cid):
+                    group.machine.confirmations.held(effect.cid)
+            elif isinstance(effect, EntryAdded) and effect.own:
+                group.machine.push(effect.kind, effect.cid, now)
+                if group.replica.deliveries.is_unheld(effect.cid):
+                    group.machine.confirmations.await_holder([effect.cid], now)
+            else:
+                group.machine.changed(now)
+
+    def committed(self) -> None:
+        """The open batch is durable."""
+        self._taken.clear()
+
+    def rolled_back(self) -> None:
+        """The open batch never happened: nothing that it stored may be confirmed, and what it took may come again."""
+        for group, opened in self._taken:
+            group.window.forget(opened.sender, opened.counter)
+        self._taken.clear()
+        for group in self._groups.values():
+            group.machine.confirmations.forget()
+
+    def sent(self, group_id: GroupId, cid: Cid) -> None:
+        """An own message went on the air, within a batch."""
+        group = self._replica.groups.get(group_id)
+        if group is not None and group.deliveries.sent(cid, self.transport):
+            self._replica.emit(DeliveryChanged(group_id, cid))
+
+    def wake(self, now: float) -> None:
+        """Let machines say what is due."""
+        for group in self._groups.values():
+            if group.machine.timeout() <= now:
+                group.machine.wake(now)
+
+    def timeout(self) -> float | None:
+        """When `wake` wants to be called."""
+        times = [group.machine.timeout() for group in self._groups.values()]
+        return min(times, default=None)
+
+    def collect(self, now: float) -> list[Outgoing]:
+        """What is to be said now, after a commit, sealed."""
+        out = []
+        for group in self._groups.values():
+            if cids := group.machine.confirmations.take(now):
+                group.machine.confirm(confirm_held(group.replica.group.id, group.replica.device, cids))
+            out += [self._seal(group, said) for said in group.machine.take()]
+        return out
+
+    @staticmethod
+    def _seal(group: _Group, said: Said) -> Outgoing:
+        data = group.key.seal(*group.sender.next(), said.frame)
+        message = None
+        if said.completes is not None and said.completes[0] is LogKind.MESSAGES:
+            message = (group.replica.group.id, said.completes[1])
+        return Outgoing(data, Priority(said.urgency), group.key.topic, message)

@@ -1,0 +1,193 @@
+"""A poor medium in one process: datagram links that lose, repeat, reorder and delay what they carry, by a seed.
+
+Invariant: the fate of the n-th datagram of a direction depends on the seed alone, and a datagram arrives whole or not
+at all.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+
+from ..contracts.transport import Endpoint, Traits
+from ..errors import LinkLost, LocalProtocolError, MessageTooLarge
+from .memory_pipe import Direction
+from .memory_transport import MemoryLink, MemoryNetwork, join
+
+ROOM = 64  # datagrams under way in one direction; who sends more waits
+TRAITS = Traits(
+    stream=False,
+    mtu=233,
+    reliable=False,
+    ordered=False,
+    bitrate=100_000_000,
+    latency=0.0,
+    beacon_bytes=1000,
+    backends=frozenset({"asyncio", "trio"}),
+)
+
+
+class MemoryDatagrams(MemoryNetwork):
+    """A medium of datagram links that transports share; register it as a plugin as a `MemoryNetwork`.
+
+    `loss`, `duplication` and `reorder` are probabilities, `delay` (s) is what each datagram takes, and one that is
+    reordered takes up to `spread` (s) more; all may be changed at any time, and loss 1 is silence. With `tells_end` a
+    closed end is seen at the other one, as EndOfStream; without, as on a radio, nobody tells.
+    """
+
+    def __init__(
+        self,
+        name: str = "datagrams",
+        *,
+        traits: Traits = TRAITS,
+        seed: int = 0,
+        loss: float = 0.0,
+        duplication: float = 0.0,
+        reorder: float = 0.0,
+        delay: float = 0.0,
+        spread: float = 0.02,
+        tells_end: bool = True,
+    ) -> None:
+        super().__init__(name, latency=delay)
+        if traits.stream or (traits.reliable and loss) or (traits.ordered and reorder):
+            raise LocalProtocolError("these traits promise what the medium is told to break")
+        if traits.reliable and traits.ordered and duplication:
+            raise LocalProtocolError("what is reliable and ordered comes once")
+        self.traits = traits
+        self.seed = seed
+        self.loss, self.duplication, self.reorder, self.spread = loss, duplication, reorder, spread
+        self.tells_end = tells_end
+        self._directions = 0
+
+    def _open(self, endpoint: Endpoint) -> tuple[MemoryLink, MemoryLink]:
+        return join(self.name, endpoint, self._direction(), self._direction(), self.traits)
+
+    def _direction(self) -> Direction:
+        self._directions += 1
+        return Flight(self, random.Random(f"{self.seed} {self._directions}"))  # noqa: S311  chance that can be repeated
+
+
+class Flight:
+    """Datagrams under way in one direction of a link."""
+
+    def __init__(self, medium: MemoryDatagrams, chance: random.Random) -> None:
+        self.sent = self.lost = 0  # datagrams that were put in, and those of them that never come out
+        self.bytes_sent = 0
+        self._medium = medium
+        self._chance = chance
+        self._flying: list[tuple[float, int, bytes]] = []
+        self._copies = 0
+        self._ended = False
+        self._broken = ""
+        self._abandoned = ""
+        self._stalled = False
+        self._left: int | None = None
+        self._at_loss: Callable[[], None] = lambda: None
+        self._changed = anyio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more datagrams can be put in."""
+        return not (self._ended or self._broken)
+
+    async def put(self, data: bytes) -> None:
+        """Send one datagram of 1 to mtu bytes; waits for room. MessageTooLarge, LinkLost."""
+        if len(data) > self._medium.traits.mtu:
+            raise MessageTooLarge(f"{len(data)} bytes, where a datagram takes {self._medium.traits.mtu}")
+        if not data:
+            raise LocalProtocolError("a datagram has at least one byte")
+        await anyio.lowlevel.checkpoint()
+        while self.is_open and len(self._flying) >= ROOM and not self._abandoned:
+            await self._changed.wait()
+        if not self.is_open:
+            raise LinkLost(self._broken or "the link was closed here")
+        self._launch(bytes(data))
+
+    def _launch(self, data: bytes) -> None:
+        self.sent += 1
+        self.bytes_sent += len(data)
+        dues = self._fate()
+        self.lost += not dues
+        for due in dues:
+            self._copies += 1
+            heapq.heappush(self._flying, (due, self._copies, data))
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self.lose()
+                self._at_loss()
+        self._change()
+
+    def _fate(self) -> list[float]:
+        """When the copies of a datagram arrive; always the same number of draws, whatever the probabilities are."""
+        medium = self._medium
+        lost, twice, *late = (self._chance.random() for _ in range(6))
+        if lost < medium.loss or self._abandoned:
+            return []
+        arrival = anyio.current_time() + medium.latency
+        copies = 2 if twice < medium.duplication else 1
+        return [
+            arrival + (late[2 * n + 1] * medium.spread if late[2 * n] < medium.reorder else 0.0) for n in range(copies)
+        ]
+
+    async def get(self) -> bytes:
+        """The datagram that arrives next, empty at the end; LinkLost."""
+        await anyio.lowlevel.checkpoint()
+        while not self._abandoned:
+            if self._flying and not self._stalled:
+                wait = self._flying[0][0] - anyio.current_time()
+                if wait <= 0:
+                    return self._land()
+                with anyio.move_on_after(wait):
+                    await self._changed.wait()
+            elif self._broken:
+                raise LinkLost(self._broken)
+            elif self._ended and self._medium.tells_end and not self._stalled:
+                return b""
+            else:
+                await self._changed.wait()
+        raise LinkLost(self._abandoned)
+
+    def _land(self) -> bytes:
+        data = heapq.heappop(self._flying)[2]
+        self._change()
+        return data
+
+    def end(self) -> None:
+        """The sender is done; what is under way arrives."""
+        self._ended = True
+        self._change()
+
+    def abandon(self, reason: str) -> None:
+        """The receiver is done; the sender finds that out where the medium tells."""
+        self._abandoned = self._abandoned or reason
+        self._flying.clear()
+        if self._medium.tells_end and not self._ended:
+            self._broken = self._broken or "the other end closed the link"
+        self._change()
+
+    def lose(self) -> None:
+        """The path is broken, and both ends know."""
+        if not self._ended:
+            self._broken = self._broken or "the link broke"
+        self._change()
+
+    def lose_after(self, count: int, at_loss: Callable[[], None]) -> None:
+        """Let `count` more datagrams be sent, then break the path and call `at_loss`."""
+        self._left, self._at_loss = count, at_loss
+        if count == 0:
+            self.lose()
+            at_loss()
+
+    def stall(self, stalled: bool) -> None:
+        """Hold back what is under way, or let it go on."""
+        self._stalled = stalled
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
