@@ -11,6 +11,7 @@ import attrs
 
 from .errors import ConfigError
 from .plugins import KNOWN, installed
+from .protocol.ranking import Policy
 from .settings.faults import Fault, KeyPath, Origin
 from .settings.layers import OTHER_VARIABLES, PREFIX, Layers, read_environment, read_file, read_options, read_text
 from .settings.structure import structure
@@ -45,6 +46,10 @@ class NodeConfig:
         default="small", metadata=_doc('acknowledge texts: in groups of at most 8 ("small"), "always" or "never"')
     )
     disabled: tuple[str, ...] = attrs.field(default=(), metadata=_doc("plugins that are not loaded, by name"))
+    prefer: tuple[str, ...] = attrs.field(
+        default=(), metadata=_doc("transports in the order in which they are to be used")
+    )
+    transports: Mapping[str, Policy] = attrs.field(factory=dict, metadata=_doc("what is allowed to single transports"))
     plugins: Mapping[str, Any] = attrs.field(factory=dict)
     origins: Mapping[KeyPath, Origin] = attrs.field(factory=dict, repr=False, eq=False)
 

@@ -12,7 +12,7 @@ from .contracts.transport import Traits
 from .crypto.keys import Secret
 from .loading import CALL_TIME, NAME, PluginFault, check_api, supervised
 
-Kind = Literal["transport", "session profile", "store", "check"]
+Kind = Literal["transport", "session profile", "store", "check", "watcher"]
 RESERVED = {"session profile": ("private",)}  # the core's own sessions
 _Rule = tuple[Callable[[Any], bool], str]
 
@@ -46,12 +46,14 @@ RULES: dict[Kind, dict[str, _Rule]] = {
     },
     "store": {**NAMED, "open": (callable, "a method")},
     "check": {},
+    "watcher": {**NAMED, "watch": (callable, "a method")},
 }
 HOOKS: dict[str, Kind] = {
     "berty_transports": "transport",
     "berty_sessions": "session profile",
     "berty_stores": "store",
     "berty_checks": "check",
+    "berty_network": "watcher",
 }
 
 

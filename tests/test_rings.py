@@ -27,7 +27,7 @@ RINGS = {
     "loading": {"settings", "contracts", "errors"},
     "specs": {"loading", "contracts", "crypto", "errors"},
     "plugins": {"specs", "loading", "contracts", "errors"},
-    "config": {"plugins", "settings", "errors"},
+    "config": {"plugins", "settings", "protocol", "errors"},
     "fitting": {"config", "plugins", "specs", "loading", "settings", "contracts", "errors"},
     "runtime": SHELL,
     "testing": {"runtime", *SHELL},

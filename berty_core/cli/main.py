@@ -36,6 +36,7 @@ COMMANDS = {
     "run": "node:run",
     "sync": "node:sync",
     "status": "node:status",
+    "why": "why:why",
     "stop": "node:stop",
     "config": "config:config",
     "plugin": "plugin:plugin",

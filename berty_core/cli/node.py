@@ -220,6 +220,7 @@ def print_peers(peers: list[dict[str, Any]]) -> None:
             safe(peer["address"]),
             f"since {clock(peer['since'])}",
             ", ".join(safe(group["name"]) for group in peer["groups"]),
+            safe(peer.get("why", "")),
         ]
         for peer in peers
     )

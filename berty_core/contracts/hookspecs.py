@@ -10,6 +10,7 @@ import pluggy
 if TYPE_CHECKING:  # the list of commands is shown without what these import
     from .checks import Check
     from .command import CommandSpec
+    from .network import NetworkWatcher
     from .session import SessionSpec
     from .store import StoreSpec
     from .transport import TransportSpec
@@ -32,6 +33,11 @@ def berty_stores() -> Sequence[StoreSpec]:  # type: ignore[empty-body]
 @hookspec
 def berty_sessions() -> Sequence[SessionSpec]:  # type: ignore[empty-body]
     """Give the session profiles this plugin brings."""
+
+
+@hookspec
+def berty_network() -> Sequence[NetworkWatcher]:  # type: ignore[empty-body]
+    """Give watchers that tell what is known of the device's surroundings."""
 
 
 @hookspec

@@ -57,7 +57,14 @@ class BeaconChanged:
     nonce: bytes
 
 
-OfferEvent = GroupProven | GroupWithdrawn | BeaconChanged
+@attrs.frozen
+class PeerDrains:
+    """The peer keeps another session with us, and sends nothing new on this one, which was silent or is the worse."""
+
+    silent: bool
+
+
+OfferEvent = GroupProven | GroupWithdrawn | BeaconChanged | PeerDrains
 
 
 @attrs.define
@@ -124,6 +131,10 @@ class GroupOffers:
         """Tell the peer under which nonce we show ourselves now."""
         self._send(beacon=pb.BeaconChange(nonce=nonce))
 
+    def drain(self, *, silent: bool) -> None:
+        """Tell the peer that another session is kept, as this one is the worse, or was silent."""
+        self._send(draining=pb.Draining(silent=silent))
+
     @property
     def shown(self) -> frozenset[GroupId]:
         """The groups that we show on this session."""
@@ -162,6 +173,8 @@ class GroupOffers:
                 self._receive_withdrawal(frame.withdrawal)
             case "beacon":
                 self._events.append(BeaconChanged(frame.beacon.nonce[:8]))
+            case "draining":
+                self._events.append(PeerDrains(frame.draining.silent))
 
     def _receive_offer(self, message: pb.Offer) -> None:
         data = message.tags

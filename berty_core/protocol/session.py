@@ -180,6 +180,7 @@ class Session:
         self._yamux: Yamux | None = None
         self._streams: dict[int, _Stream] = {}
         self._spoken = False
+        self.said = 0  # bytes that were ever given to streams
         self._pace = Pace()
 
     def suit(self, pace: Pace) -> None:
@@ -231,6 +232,7 @@ class Session:
         found = self._streams.get(stream)
         if found is None or found.finishing:
             return
+        self.said += len(data)
         if found.unsent:
             found.unsent += data
             return

@@ -169,6 +169,11 @@ class GroupSync:
             self._want(kind, [cid.digest for cid in missing], 32)
         self._states[kind].check_at = now + QUIET
 
+    def compare_again(self, now: float) -> None:
+        """Compare the sets at the next opportunity."""
+        for state in self._states.values():
+            state.check_at = now
+
     def confirm(self, kind: LogKind, cids: Iterable[Cid]) -> None:
         """Tell the peer that these are durable here."""
         digests = [cid.digest for cid in cids]

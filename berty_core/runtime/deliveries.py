@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -10,6 +12,8 @@ from ..codec.cid import DAG_CBOR, Cid
 from ..codec.dagcbor import decode_dagcbor, encode_dagcbor
 from ..ids import DeviceId
 from .records import DELIVERY, UNHELD, Records
+
+MAX_TRIED = 4096
 
 
 @attrs.frozen
@@ -37,6 +41,7 @@ class Deliveries:
         self._records = records
         self._log = log
         self._sent: dict[Cid, tuple[str, ...]] = {}
+        self._tried: OrderedDict[Cid, dict[DeviceId, dict[str, float]]] = OrderedDict()
 
     def begin(self, cid: Cid) -> None:
         """An own message is stored and nobody else is known to have it, within a transaction."""
@@ -66,6 +71,17 @@ class Deliveries:
             return False
         self._sent[cid] = (*self._sent.get(cid, ()), transport)
         return True
+
+    def handed_over(self, cid: Cid, device: DeviceId, transport: str) -> None:
+        """A message went to a session with a device; the newest of these are remembered, in memory only."""
+        self._tried.setdefault(cid, {}).setdefault(device, {})[transport] = time.time()
+        self._tried.move_to_end(cid)
+        if len(self._tried) > MAX_TRIED:
+            self._tried.popitem(last=False)
+
+    def tried(self, cid: Cid) -> Mapping[DeviceId, Mapping[str, float]]:
+        """Over what a message went to which device, and when last (Unix seconds), since the node started."""
+        return self._tried.get(cid, {})
 
     def held(self, cids: Iterable[Cid], device: DeviceId) -> list[Cid]:
         """A device confirmed that it has these durably, within a transaction; those for which that is news."""

@@ -17,7 +17,7 @@ import anyio
 
 from ..codec.cid import Cid
 from ..errors import BertyError, UserError
-from . import status
+from . import status, why
 from .control_socket import NotInTime
 from .effects import DeliveryChanged, EffectsMissed, MessageArrived
 
@@ -69,10 +69,13 @@ NODE_LEVEL = frozenset(
         "export",
         "peer_connect",
         "peers",
+        "set_foreground",
         "status",
         "stop",
         "sync",
         "wait",
+        "why_message",
+        "why_peer",
     }
 )
 STREAMS = frozenset({"arrivals", "delivery", "history"})
@@ -129,6 +132,19 @@ class Methods:
             words = "; ".join(profiles[0].reasons) or "it starts"
             raise UserError(f"{profiles[0].spec.name} is not ready ({words}): try again")
         return {"id": await running.profile.connect(address), "session": running.spec.name}
+
+    async def why_peer(self, name: str) -> Json:
+        """All ways to a contact or group, and why they are used or not."""
+        return await why.why_peer(self._node, name)
+
+    async def why_message(self, id: str) -> Json:
+        """What became of a message, and what comes next."""
+        return await why.why_message(self._node, id)
+
+    async def set_foreground(self, foreground: bool) -> Json:
+        """Whether a person looks at the application."""
+        self._node.set_foreground(foreground)
+        return {"foreground": foreground}
 
     async def stop(self) -> Json:
         """End the node; it is told after the answer."""

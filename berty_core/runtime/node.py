@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import attrs
+from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..codec.cid import Cid
@@ -101,6 +102,7 @@ class Node:
         self.key_source = key_source
         self.entropy: Callable[[int], bytes] = os.urandom
         self.monotonic: Callable[[], float] = time.monotonic
+        self.now: Callable[[], float] = time.time
         self.profile_name = replica.profile.name
         self.hub = SyncHub(replica)
         self.store = StoreWorker(replica, self.hub, effects, self.monotonic, self._deliver)
@@ -150,26 +152,55 @@ class Node:
 
     @asynccontextmanager
     async def _running(self, network: bool) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as tasks:
+        async with self._store_running(), anyio.create_task_group() as tasks:
             self._scope = tasks.cancel_scope
-            await tasks.start(self.store.run)
             tasks.start_soon(self._keep_time)
             try:
                 if network:
                     from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+                    from .network_watch import own_watcher  # noqa: PLC0415
                     from .on_bus import on_buses  # noqa: PLC0415
 
                     for left in self.left_out:
                         level = logging.INFO if left.state == "unusable" else logging.WARNING
                         logger.log(level, "plugin %s is not used: %s; %s", left.name, left.reason, left.remedy)
-                    transports = on_buses(self, self.fitted.make_transports())
-                    self.connectivity = Connectivity(self, transports, self.fitted.make_sessions(self.left_out.append))
+                    watchers = [watcher for _, watcher in self.fitted.brought.of("watcher").values()]
+                    self.connectivity = Connectivity(
+                        self,
+                        on_buses(self, self.fitted.make_transports()),
+                        self.fitted.make_sessions(self.left_out.append),
+                        prefer=self.config.prefer,
+                        policies=self.config.transports,
+                        watchers=[*watchers, own_watcher()],
+                    )
                     await tasks.start(self.connectivity.run)
                 async with serve(self):
                     yield
             finally:
                 self.ended.set()
                 tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _store_running(self) -> AsyncIterator[None]:
+        """Serve the store for as long as anybody can use it: it is the last to end, whatever is cancelled."""
+        scope = anyio.CancelScope(shield=True)
+
+        async def run(*, task_status: TaskStatus[None]) -> None:
+            with scope:
+                await self.store.run(task_status=task_status)
+
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(run)
+            try:
+                yield
+            finally:
+                scope.cancel()
+
+    def set_foreground(self, foreground: bool) -> None:
+        """Tell whether a person looks at the application: some transports rest in the background."""
+        if self.connectivity is not None:
+            surroundings = self.connectivity.surroundings
+            surroundings.change(attrs.evolve(surroundings.network, foreground=foreground))
 
     def stop(self) -> None:
         """End the node: the block that opened it is cancelled."""
@@ -300,6 +331,11 @@ class Node:
         """A session opened, met a group, or ended."""
         if self.connectivity is not None:
             self.connectivity.session_changed(session)
+
+    def session_doubted(self, session: PeerSession) -> None:
+        """A session leaves what was sent without any answer, or gives one again."""
+        if self.connectivity is not None:
+            self.connectivity.session_doubted(session)
 
     def settings(self, name: str) -> DeviceSettings:
         """What a transport keeps in the home."""

@@ -26,12 +26,13 @@ from ..ids import AccountId, DeviceId, GroupId
 from ..protocol.group import Group, LogKind, contact_group
 from ..protocol.handshake import ContactRequester, ContactResponder, RequestReceived, RequestSent
 from ..protocol.offers import MAX_FRAME as MAX_CONTROL_FRAME
-from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn
+from ..protocol.offers import BeaconChanged, GroupOffers, GroupProven, GroupWithdrawn, PeerDrains
 from ..protocol.session import Opened, Pace, Session, SessionEvent, StreamData, StreamEnded, StreamStarted
 from ..protocol.shareable import MAX_FRAME as MAX_REQUEST_FRAME
 from ..protocol.shareable import ShareableContact
 from ..protocol.sync import MAX_FRAME as MAX_SYNC_FRAME
 from ..protocol.sync import entries_in
+from .sign_of_life import SignOfLife
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub, SyncPartner, SyncPeer
 from .verification import INLINE, verify_in_threads
@@ -42,6 +43,7 @@ MAX_BACKLOG = 64 * 1024 * 1024  # a peer that makes us answer so much and does n
 MAX_WAITING = 65536  # frames of a stream that wait to be stored; their bytes are bounded by its window
 MAX_STREAMS = 1000  # below what a session takes, so that no honest peer meets that limit
 PROBE_TIMEOUT = 3.0
+DRAIN_LIMIT = 5.0
 PATIENCE = 60.0  # seconds after which a session that shares nothing is closed
 PIPELINE = 2  # frames that are verified while an earlier one is stored
 
@@ -75,7 +77,10 @@ class SessionHost(Protocol):
         """Somebody asked."""
 
     def session_changed(self, session: PeerSession) -> None:
-        """A session opened, met a group, or changed its beacon."""
+        """A session opened, met a group, changed its beacon, was drained by the peer, or ended."""
+
+    def session_doubted(self, session: PeerSession) -> None:
+        """A session leaves what was sent without any answer, or gives one again."""
 
 
 @attrs.define(eq=False)
@@ -129,12 +134,17 @@ class PeerSession:
         self.transport = link.remote.transport
         self.profile = ""
         self.beacon_nonce = b""
+        self.former_nonce = b""  # under which this side may still know the peer
         self.handshake_hash = b""
         self.groups: dict[GroupId, DeviceId | None] = {}
         self.closed_because = ""
         self.opened_at = 0.0  # by the host's monotonic clock
         self._useless_since: float | None = None
         self.bytes_sent = self.bytes_received = 0
+        self.settled = anyio.Event()  # it opened, or ended before that
+        self.draining = ""  # why another session with the device is kept
+        self.peer_drains = self.was_silent = False
+        self.life = SignOfLife(link.traits, host.monotonic, self._ask_for_sign, self._doubted)
         self._pace = Pace.of_link(link.traits.bitrate, link.traits.latency)
         session.suit(self._pace)
         self._host = host
@@ -166,17 +176,22 @@ class PeerSession:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                if self.closed_because:  # before it began
+                    tasks.cancel_scope.cancel()
                 tasks.start_soon(self._write)
                 tasks.start_soon(self._tick)
+                tasks.start_soon(self.life.watch)
                 await self._read()
         except* (BertyError, OSError) as errors:
-            self.closed_because = self.closed_because or _words(errors)
+            self.closed_because = self.closed_because or self.draining or _words(errors)
         finally:
+            self._tasks = None
             with anyio.CancelScope(shield=True):
                 await self._end()
 
     async def _end(self) -> None:
         self.closed_because = self.closed_because or "this node closed it"
+        self.settled.set()
         for stream in list(self._streams.values()):
             if isinstance(stream, _Sync):
                 self._detach(stream)
@@ -196,14 +211,19 @@ class PeerSession:
         while True:
             data = await self.link.receive()
             self.bytes_received += len(data)
+            self.life.heard()
             for event in self.session.receive(data, self._host.monotonic()):
                 await self._take(event)
             self._flush()
 
     async def _write(self) -> None:
+        said = 0
         while True:
             data = self.session.take()
             if data:
+                if self.is_open and self.session.said != said:
+                    said = self.session.said
+                    self.life.sends(len(data))
                 await self.link.send(data)
                 self.bytes_sent += len(data)
                 self._refill()
@@ -237,11 +257,62 @@ class PeerSession:
 
     async def _probe(self) -> None:
         received = self.bytes_received
-        self.session.ping()
-        self._flush()
+        self._ask_for_sign()
         await anyio.sleep(PROBE_TIMEOUT + self._pace.extra)
         if self.bytes_received == received:
             self.close("the peer gave no sign of life after the network changed")
+
+    def _ask_for_sign(self) -> None:
+        self.session.ping()
+        self._flush()
+
+    def _doubted(self) -> None:
+        self._host.session_doubted(self)
+
+    async def gives_sign(self) -> bool:
+        """Ask the peer for a sign of life, and wait for it as long as a probe would."""
+        received = self.bytes_received
+        self._ask_for_sign()
+        with anyio.move_on_after(PROBE_TIMEOUT + self._pace.extra):
+            while self.is_open and self.bytes_received == received:
+                await self.life.wait_heard()
+        return self.is_open and self.bytes_received != received
+
+    # -- making room for another session ---------------------------------------------------------
+
+    def drain(self, reason: str) -> None:
+        """Send nothing new, tell the peer so, and end once both sides are done and all of it is confirmed."""
+        if self.draining or not self.is_open or self._offers is None or self._tasks is None:
+            return
+        self.draining = reason
+        self._offers.drain(silent=self.life.doubted_since is not None)
+        self._send_control()
+        self._let_news_pass(False)
+        self._tasks.start_soon(self._drain)
+
+    def go_on(self) -> None:
+        """Both ends had chosen another session at once, and agree on this one."""
+        self.draining, self.peer_drains = "", False
+        self._let_news_pass(True)
+
+    def _let_news_pass(self, passes: bool) -> None:
+        for stream in self._streams.values():
+            if isinstance(stream, _Sync) and stream.peer is not None:
+                stream.peer.draining = not passes
+                if passes:
+                    self._host.store.post(stream.peer.sync.compare_again, self._host.monotonic())
+
+    async def _drain(self) -> None:
+        with anyio.move_on_after(DRAIN_LIMIT + self._pace.extra):
+            while self.draining and not (self.peer_drains and self._is_quiet()):
+                await anyio.sleep(0.02)  # what is confirmed is known on another thread
+        if self.draining:
+            self.close(self.draining)
+
+    def _is_quiet(self) -> bool:
+        """Whether everything that was sent is confirmed."""
+        streams = [stream for stream in self._streams.values() if isinstance(stream, _Sync)]
+        return all(stream.peer is None or stream.peer.sync.idle for stream in streams)
 
     def _flush(self) -> None:
         self._to_send.set()
@@ -281,6 +352,7 @@ class PeerSession:
             self._asked.add(self._wanted)
             await self._request(self._wanted)
         self.offer_groups()
+        self.settled.set()
         self._host.session_changed(self)
 
     def request(self, contact: AccountId) -> None:
@@ -380,6 +452,9 @@ class PeerSession:
                 case BeaconChanged(nonce):
                     self.beacon_nonce = nonce
                     self._host.session_changed(self)
+                case PeerDrains(silent):
+                    self.peer_drains, self.was_silent = True, silent
+                    self._host.session_changed(self)
 
     def _send_control(self) -> None:
         if self._offers is not None and self._control_stream is not None:
@@ -410,6 +485,7 @@ class PeerSession:
         try:
             with anyio.CancelScope(shield=True):  # what is attached must be known, so that it is detached
                 peer = await host.store.read(host.hub.attach, group, who, opener, host.monotonic())
+            peer.draining = bool(self.draining)
             stream.peer = peer
         except RemoteProtocolError:
             self.session.reset(number)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ids import DeviceId, GroupId
 from ..protocol.group import GroupKind
+from .why import transport_view
 
 if TYPE_CHECKING:
     from ..contracts.session import PeerView
@@ -32,7 +33,9 @@ async def status(node: Node) -> Json:
             for left in node.left_out
         ],
         "peers": await peers(node),
-        "decisions": list(node.connectivity.decisions)[-MAX_DECISIONS:] if node.connectivity else [],
+        "decisions": [one.view() for one in list(node.connectivity.decisions)[-MAX_DECISIONS:]]
+        if node.connectivity
+        else [],
     }
 
 
@@ -52,10 +55,7 @@ def transports(node: Node) -> list[Json]:
     """Each transport that runs, its state and its reasons."""
     if node.connectivity is None:
         return []
-    return [
-        {"name": running.spec.name, "state": running.state.value, "reasons": list(running.reasons)}
-        for running in node.connectivity.transports
-    ]
+    return [transport_view(running) for running in node.connectivity.transports]
 
 
 def session_profiles(node: Node) -> list[Json]:
@@ -105,6 +105,7 @@ def _other_peer(node: Node, profile: str, peer: PeerView) -> Json:
         "agent": peer.agent,
         "transport": profile,
         "address": next(iter(peer.addresses), ""),
+        "why": "",
         "addresses": list(peer.addresses),
         "dialled_by_us": peer.dialled_by_us,
         "since": time.time() - (node.monotonic() - peer.since),
@@ -130,6 +131,7 @@ def _peer(node: Node, session: PeerSession) -> Json:
         "session": "private",
         "transport": session.transport,
         "address": session.link.remote.address,
+        "why": node.connectivity.kept.why_kept(session) if node.connectivity else "",
         "dialled_by_us": session.session.initiator,
         "since": time.time() - (node.monotonic() - session.opened_at),
         "groups": [

@@ -43,6 +43,7 @@ class SyncPeer:
     partner: SyncPartner
     ready: bool = True
     gone: bool = False
+    draining: bool = False  # another session with this device has the news
 
 
 @attrs.frozen
@@ -85,7 +86,8 @@ class SyncHub:
         for effect in effects:
             if isinstance(effect, EntryAdded):
                 for peer in self._peers.get(effect.group, []):
-                    peer.sync.push(effect.kind, effect.cid)
+                    if not peer.draining:
+                        peer.sync.push(effect.kind, effect.cid)
 
     def _is_live(self, peer: SyncPeer) -> bool:
         """Whether the group is still open: a closed one takes nothing in, or its entries would miss their index."""
@@ -188,6 +190,8 @@ class SyncHub:
     def _sent(self, peer: SyncPeer, kind: LogKind, cids: tuple[Cid, ...]) -> list[Effect]:
         if kind is not LogKind.MESSAGES or peer.partner.device is None:
             return []
+        for cid in cids:
+            peer.group.deliveries.handed_over(cid, peer.partner.device, peer.partner.transport)
         news = [cid for cid in cids if peer.group.deliveries.sent(cid, peer.partner.transport)]
         return [DeliveryChanged(peer.group.group.id, cid) for cid in news]
 

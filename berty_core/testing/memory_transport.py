@@ -52,13 +52,17 @@ class MemoryNetwork:
     traits: Traits = TRAITS
     tells_end = True  # whether an end that is closed or stopped is seen at the other one
 
-    def __init__(self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0) -> None:
+    def __init__(
+        self, name: str = "memory", *, chunk: int = 65536, latency: float = 0.0, traits: Traits | None = None
+    ) -> None:
         self.name = name
+        self.traits = traits or self.traits
         self.chunk = chunk
         self.latency = latency
         self.dialled: list[MemoryLink] = []  # the dialler's end of every link that was opened, oldest first
         self._transports: list[MemoryTransport] = []
-        self._cut = False
+        self._cut = self._is_silent = False
+        self._mended = anyio.Event()
         self._addresses = 0
 
     @hookimpl
@@ -74,9 +78,21 @@ class MemoryNetwork:
         for transport in self._transports:
             transport.forget_all()
 
+    def stall(self) -> None:
+        """Let nothing pass any more, and tell nobody: links stay open, and who is seen stays seen."""
+        self._is_silent = True
+        for link in self.live:
+            link.stall()
+            link.remote_end.stall()
+
     def mend(self) -> None:
         """Bring the medium back: those who show themselves are found again."""
-        self._cut = False
+        self._cut = self._is_silent = False
+        self._mended.set()
+        self._mended = anyio.Event()
+        for link in self.live:
+            link.resume()
+            link.remote_end.resume()
         for transport in self._transports:
             transport.tell()
 
@@ -230,6 +246,8 @@ class MemoryTransport:
     async def dial(self, endpoint: Endpoint) -> MemoryLink:
         """Open a link to an endpoint that `discover` gave, or LinkLost at once."""
         await anyio.lowlevel.checkpoint()
+        while self._network._is_silent:
+            await self._network._mended.wait()
         other = self._network._find(endpoint)
         if other is None or other._host is None or not self._running:
             raise LinkLost(f"nobody is at {endpoint.address!r}")

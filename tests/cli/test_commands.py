@@ -240,13 +240,14 @@ def test_a_group_link(people: People) -> None:
 def test_status(people: People) -> None:
     """Profile, key, peers with their links, and for each group members, heads and what is unsent."""
     ann, _ = people
-    until(lambda: ann.berty("status", "--json").data["peers"])
+    until(lambda: [peer["name"] for peer in ann.berty("status", "--json").data["peers"]] == ["Bob"])
     status = ann.berty("status", "--json").data
     assert has_shape("status", status)
     assert has_shape("account", status["account"])
     assert all(has_shape("group", group) for group in status["groups"])
     assert (status["profile"], status["key"]["kind"], status["network"]) == ("berty", "file", True)
-    assert status["transports"] == [{"name": "mdns", "state": "active", "reasons": []}]
+    (transport,) = status["transports"]
+    assert transport == {"name": "mdns", "state": "active", "reasons": [], "quota": {}, "retry_at": None}
     (peer,) = status["peers"]
     assert (peer["name"], peer["transport"]) == ("Bob", "mdns")
     assert (peer["session"], status["session_profiles"]) == ("private", [])
@@ -255,6 +256,34 @@ def test_status(people: People) -> None:
     assert "key of this home is in a file in it (0600)" in shown
     assert re.search(r"Near:\n  Bob +dialled (us )?over mdns +\S+.* +since \d\d:\d\d:\d\d ", shown)
     assert re.search(r"Bob +contact +2 members +\d+ entries +\d heads? +\d+ unread +0 unsent", shown)
+
+
+def test_why(people: People) -> None:
+    """What is in use towards a contact and why, and for a message what is proven of each device and what comes next."""
+    ann, bob = people
+    until(lambda: ann.berty("why", "--peer", "Bob", "--json").data["sessions"])
+    view = ann.berty("why", "--peer", "Bob", "--json").data
+    assert has_shape("reasons of a peer", view)
+    assert [session["transport"] for session in view["sessions"]] == ["mdns"]
+    assert view["next"] == "what is written goes over the session that is open"
+    until(lambda: [way["used"] for way in ann.berty("why", "--peer", "Bob", "--json").data["ways"]] == [True])
+    shown = ann.berty("why", "--peer", "Bob").out
+    assert re.search(
+        r"^Met over mdns since \d\d:\d\d:\d\d: the only way to this device that is open\.$", shown, re.MULTILINE
+    )
+    assert re.search(
+        r"^  mdns +\S+ +in use: it is free, it needs some energy, a message takes about \d+ ms$", shown, re.MULTILINE
+    )
+    id = ann.berty("send", "Bob", "why?", "--wait", "acknowledged").out.strip()
+    view = ann.berty("why", id, "--json").data
+    assert has_shape("reasons of a message", view)
+    (device,) = view["devices"]
+    assert (device["name"], device["state"], device["next"]) == ("Bob", "acknowledged", "nothing: it is there")
+    assert [tried["transport"] for tried in device["tried"]] == ["mdns"]
+    assert re.search(r"Bob +\w{12} +acknowledged +sent over mdns at", ann.berty("why", id).out)
+    assert bob.berty("why", id).out.startswith("A message of somebody else in Ann, here since")
+    assert ann.berty("why", "nonsense").code == 1
+    assert ann.berty("why").code == 2
 
 
 def _peers_of(device: Home, command: str) -> list[dict[str, Any]]:

@@ -15,7 +15,9 @@ import berty_core
 from berty_core import config, errors
 from berty_core.contracts import hookspecs
 from berty_core.plugins import load_plugins
+from berty_core.protocol.ranking import Policy
 from berty_core.runtime import records
+from berty_core.testing.network import FakeSurroundings
 from berty_core.testing.vectors.deviations import DEVIATIONS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -131,7 +133,7 @@ def test_parameters_are_in_the_page(function: str) -> None:
     assert parameters <= shown
 
 
-@pytest.mark.parametrize(("heading", "kind"), [("`[node]`", config.NodeConfig)])
+@pytest.mark.parametrize(("heading", "kind"), [("`[node]`", config.NodeConfig), ("`[node.transports.NAME]`", Policy)])
 def test_settings(heading: str, kind: type[attrs.AttrsInstance]) -> None:
     """The configuration page has every key with its default."""
     assert table(page("configuration.md"), heading) == defaults(kind)
@@ -162,8 +164,9 @@ def test_hooks() -> None:
 
 
 def test_every_hook_has_a_user() -> None:
-    """No hook is there for nobody: a plugin of this repository has it."""
+    """No hook is there for nobody: a plugin of this repository has it, or the fake that the tests of the core use."""
     hooks = load_plugins().hooks
+    hooks.register(FakeSurroundings(), "fake")
     for name in HOOKS:
         assert getattr(hooks.hook, name).get_hookimpls(), name
 

@@ -9,13 +9,14 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from berty_core.codec.pb import session_pb2
-from berty_core.protocol import entry, noise, offers, range_index, session, shareable, sync
+from berty_core.protocol import entry, link_beacon, noise, offers, range_index, session, shareable, sync
 from berty_core.protocol.yamux import YamuxLimits
-from berty_core.runtime import connectivity, orphans, peer_session
+from berty_core.runtime import adverts, dialling, endpoints, kept_sessions, orphans, peer_session, sign_of_life
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 SESSION, SYNC = ((REFERENCE / name).read_text() for name in ("session.md", "sync.md"))
 YAMUX = YamuxLimits()
+EXAMPLE = link_beacon.LinkBeacon(bytes(range(8)), (b"\x11" * 8, b"\x22" * 8))
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
@@ -28,6 +29,7 @@ def rows(text: str, heading: str) -> list[list[str]]:
 def spoken(field: FieldDescriptor) -> str:
     """The type of a field as a .proto file says it."""
     names = {
+        FieldDescriptor.TYPE_BOOL: "bool",
         FieldDescriptor.TYPE_UINT32: "uint32",
         FieldDescriptor.TYPE_UINT64: "uint64",
         FieldDescriptor.TYPE_STRING: "string",
@@ -100,9 +102,14 @@ def test_limits(page: str, limits: dict[str, str]) -> None:
         (SESSION, f"| answers (pongs, resets) between two writes | {YAMUX.control:,}, of them 32 pongs |"),
         (SESSION, f"| ping after silence | {YAMUX.keepalive:.0f} s |"),
         (SESSION, f"| given up without an answer after | another {YAMUX.ping_timeout:.0f} s |"),
-        (SESSION, f"lasts {connectivity.ROTATION * 0.8 / 60:.0f} to {connectivity.ROTATION * 1.2 / 60:.0f} minutes"),
-        (SESSION, f"up to 1, 2, 4, … {connectivity.MAX_BACKOFF:.0f} seconds"),
-        (SESSION, f"within {connectivity.SIMULTANEOUS:.0f} seconds"),
+        (SESSION, f"lasts {adverts.ROTATION * 0.8 / 60:.0f} to {adverts.ROTATION * 1.2 / 60:.0f} minutes"),
+        (SESSION, f"up to 1, 2, 4, … {endpoints.MAX_BACKOFF:.0f} seconds"),
+        (SESSION, f"within {kept_sessions.SIMULTANEOUS:.0f} seconds"),
+        (SESSION, f"at the latest {peer_session.DRAIN_LIMIT:.0f} seconds after it was sent, or later"),
+        (SESSION, f"comes back for {sign_of_life.ANSWER_LIMIT} seconds and four latencies"),
+        (SESSION, f"each {dialling.STAGGER} seconds and twice the latency"),
+        (SESSION, f"an answer has at most {link_beacon.MAX_LENGTH:,} bytes"),
+        (SESSION, link_beacon.encode_answer(EXAMPLE).hex()),
         (SESSION, f"is closed after {peer_session.PATIENCE:.0f} seconds"),
         (SESSION, f"without an answer in {peer_session.PROBE_TIMEOUT:.0f} seconds"),
         (SESSION, f"more than {peer_session.MAX_BACKLOG >> 20} MiB on one stream"),
@@ -118,7 +125,7 @@ def test_limits(page: str, limits: dict[str, str]) -> None:
         (SYNC, f"does after {4 * sync.QUIET:.0f} second"),
         (SYNC, f"{orphans.MAX_ORPHANS:,} entries or {orphans.MAX_ORPHAN_BYTES >> 20} MiB wait"),
     ],
-    ids=range(27),
+    ids=range(32),
 )
 def test_numbers_in_the_text(page: str, sentence: str) -> None:
     """What the pages say in words has the numbers of the code."""

@@ -22,10 +22,12 @@ import anyio
 import anyio.to_thread
 import attrs
 from berty_mdns.link import TcpLink
+from cable import CablePlugin
 
 from berty_core.codec.cid import Cid
 from berty_core.config import NodeConfig
 from berty_core.errors import BertyError, RemoteProtocolError
+from berty_core.plugins import load_plugins
 from berty_core.protocol.envelope import open_headers
 from berty_core.protocol.group import LogKind
 from berty_core.runtime.archive import export_archive, read_archive
@@ -52,6 +54,7 @@ class Options:
     disabled: tuple[str, ...] = ("libp2p", "udp")
     clock: float = 0.0
     archive: str = ""
+    cable: tuple[str, ...] = ()  # the addresses of a second wire: here, and at its other end
     record: str = ""  # a file that gets what this device sends on the next link that it dials
 
 
@@ -160,7 +163,7 @@ class Device:
         connectivity = self._node.connectivity
         assert connectivity is not None
         transport: Any = connectivity.transports[0].transport
-        tags = [tag.hex() for shown in connectivity._shown for tag in shown.beacon.tags]
+        tags = [tag.hex() for shown in connectivity.adverts.shown for tag in shown.beacon.tags]
         return {"port": transport._presence.announcement.port, "tags": tags}
 
     async def fill(self, path: str) -> None:
@@ -230,7 +233,10 @@ async def run(options: Options) -> None:
         create_home(home, "", config=config, use_keyring=False, archive=read_archive(Path(options.archive)))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(end_on_signal, tasks.cancel_scope)
-        async with Node.open(home, name=options.name, network=options.network, config=config) as node:
+        plugins = load_plugins(options.disabled)
+        if options.cable:
+            plugins.hooks.register(CablePlugin(*options.cable), "cable")
+        async with Node.open(home, name=options.name, network=options.network, config=config, plugins=plugins) as node:
             say(up=True, pid=os.getpid(), notices=node.notices)
             async with anyio.create_task_group() as inner:
                 await listen(Device(node), inner.cancel_scope)

@@ -342,6 +342,16 @@ class Bridge(Lab):
         self._within(device.host, f"addr add {new}/24 dev eth0")
         self._addresses[device.host] = new
 
+    def lay_cable(self, one: Device, other: Device) -> list[str]:
+        """Join two hosts by a wire of their own; the addresses of its ends."""
+        pids = [self._hosts[device.host - 1].pid for device in (one, other)]
+        self._ip(f"link add name eth1 netns {pids[0]} type veth peer name eth1 netns {pids[1]}")
+        addresses = ["198.51.100.1", "198.51.100.2"]
+        for device, address in zip((one, other), addresses, strict=True):
+            self._within(device.host, f"addr add {address}/24 dev eth1")
+            self._within(device.host, "link set eth1 up")
+        return addresses
+
     def only_ipv6(self) -> None:
         """Leave link-local IPv6 addresses alone, on all hosts."""
         for number in range(1, len(self._hosts) + 1):

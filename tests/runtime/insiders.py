@@ -51,7 +51,7 @@ class Scene:
 
         async def there() -> bool:
             assert self.ann.connectivity is not None
-            return any(words in decision for decision in self.ann.connectivity.decisions)
+            return any(words in decision.words for decision in self.ann.connectivity.decisions)
 
         await until(there, f"Ann says {words!r}")
 
@@ -79,7 +79,7 @@ async def find(
     with anyio.fail_after(10):
         async for event in discovered:
             assert node.connectivity is not None
-            own = node.connectivity._shown[-1].beacon
+            own = node.connectivity.adverts.present.beacon
             if isinstance(event, EndpointFound) and event.beacon == own and tag_of(group, own) in own.tags:
                 return event
     raise AssertionError("the transport stopped")

@@ -174,7 +174,7 @@ async def no_session(*nodes: Node) -> None:
 
 async def nobody_dials(*nodes: Node) -> bool:
     """Whether no node is about to dial, nor waits for its turn."""
-    return not any(node.connectivity._dialling for node in nodes if node.connectivity)
+    return not any(node.connectivity.dialling.reaching for node in nodes if node.connectivity)
 
 
 async def is_contact_in(node: Node, name: str, state: str) -> bool:
@@ -185,4 +185,4 @@ async def is_contact_in(node: Node, name: str, state: str) -> bool:
 async def said(node: Node, words: str) -> bool:
     """Whether a node gave these words as the reason of a decision."""
     assert node.connectivity is not None
-    return any(words in decision for decision in node.connectivity.decisions)
+    return any(words in decision.words for decision in node.connectivity.decisions)

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from berty_core.codec.cid import Cid
-from berty_core.runtime import connectivity
+from berty_core.runtime import dialling
 from berty_core.runtime.node import Node
 from berty_core.testing.memory_transport import MemoryNetwork
 
@@ -123,7 +123,7 @@ async def test_both_dial_at_once_and_one_session_stays(
     network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither leaves the other time to dial first; of the two links the same one stays on both sides."""
-    monkeypatch.setattr(connectivity, "SECOND_DIALLER", 0.0)
+    monkeypatch.setattr(dialling, "SECOND_DIALLER", 0.0)
     async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
         await befriend(bob, ann)
         network.cut()

@@ -199,7 +199,7 @@ async def test_a_beacon_that_changes_keeps_the_session(network: MemoryNetwork, t
 async def shows(node: Node, other: Node) -> bool:
     """Whether a node's session knows under which nonce the other one shows itself now."""
     assert other.connectivity is not None
-    return only_session(node).beacon_nonce == other.connectivity._shown[-1].beacon.nonce
+    return only_session(node).beacon_nonce == other.connectivity.adverts.present.beacon.nonce
 
 
 async def test_a_dead_link_is_found_when_the_network_changes(

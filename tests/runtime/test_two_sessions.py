@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berty_core.runtime.connectivity import SIMULTANEOUS, _worse
+from berty_core.runtime.kept_sessions import SIMULTANEOUS, _of_equals
 from berty_core.runtime.peer_session import PeerSession
 
 
@@ -13,16 +13,21 @@ def opened(at: float, handshake_hash: bytes) -> PeerSession:
     return session
 
 
+def worse_of(one: PeerSession, other: PeerSession) -> PeerSession:
+    """The one that goes."""
+    return _of_equals(one, other)[1]
+
+
 def test_dialled_at_once_both_ends_keep_the_same() -> None:
     """The smaller hash stays, whichever opened first here: the other end may have seen the other order."""
     one, other = opened(10.0, b"\1"), opened(10.0 + SIMULTANEOUS / 2, b"\2")
-    assert _worse(one, other) is _worse(other, one) is other
+    assert worse_of(one, other) is worse_of(other, one) is other
     one.opened_at, other.opened_at = other.opened_at, one.opened_at
-    assert _worse(one, other) is _worse(other, one) is other
+    assert worse_of(one, other) is worse_of(other, one) is other
 
 
 def test_later_the_newer_one_stays() -> None:
     """Who dials although we have a session with it has lost that one, whatever the hashes are."""
     for hashes in ((b"\1", b"\2"), (b"\2", b"\1")):
         old, new = opened(10.0, hashes[0]), opened(10.1 + SIMULTANEOUS, hashes[1])
-        assert _worse(old, new) is _worse(new, old) is old
+        assert worse_of(old, new) is worse_of(new, old) is old

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!berty_core/codec/pb/session.proto\x12\x12\x62\x65rty_core.session\"q\n\x08Greeting\x12\x13\n\x0bversion_min\x18\x01 \x01(\r\x12\x13\n\x0bversion_max\x18\x02 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x14\n\x0c\x62\x65\x61\x63on_nonce\x18\x05 \x01(\x0c\")\n\x0cStreamHeader\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\x0c\"\x8b\x02\n\x0c\x43ontrolFrame\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.berty_core.session.OfferH\x00\x12*\n\x05proof\x18\x02 \x01(\x0b\x32\x19.berty_core.session.ProofH\x00\x12\x30\n\x08presence\x18\x03 \x01(\x0b\x32\x1c.berty_core.session.PresenceH\x00\x12\x34\n\nwithdrawal\x18\x04 \x01(\x0b\x32\x1e.berty_core.session.WithdrawalH\x00\x12\x32\n\x06\x62\x65\x61\x63on\x18\x05 \x01(\x0b\x32 .berty_core.session.BeaconChangeH\x00\x42\x07\n\x05\x66rame\"\x15\n\x05Offer\x12\x0c\n\x04tags\x18\x01 \x01(\x0c\"!\n\x05Proof\x12\x0b\n\x03tag\x18\x01 \x01(\x0c\x12\x0b\n\x03mac\x18\x02 \x01(\x0c\":\n\x08Presence\x12\x0b\n\x03tag\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x19\n\nWithdrawal\x12\x0b\n\x03tag\x18\x01 \x01(\x0c\"\x1d\n\x0c\x42\x65\x61\x63onChange\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\xe5\x02\n\tSyncFrame\x12\x0b\n\x03log\x18\x01 \x01(\r\x12,\n\x06ranges\x18\x02 \x01(\x0b\x32\x1a.berty_core.session.RangesH\x00\x12+\n\x04have\x18\x03 \x01(\x0b\x32\x1b.berty_core.session.DigestsH\x00\x12+\n\x04want\x18\x04 \x01(\x0b\x32\x1b.berty_core.session.DigestsH\x00\x12.\n\x07\x65ntries\x18\x05 \x01(\x0b\x32\x1b.berty_core.session.EntriesH\x00\x12+\n\x04held\x18\x06 \x01(\x0b\x32\x1b.berty_core.session.DigestsH\x00\x12,\n\x07in_sync\x18\x07 \x01(\x0b\x32\x19.berty_core.session.RangeH\x00\x12/\n\nwant_below\x18\x08 \x01(\x0b\x32\x19.berty_core.session.PathsH\x00\x42\x07\n\x05\x66rame\"9\n\x05Range\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\x0c\"C\n\x06Ranges\x12\x0e\n\x06within\x18\x01 \x01(\t\x12)\n\x06ranges\x18\x02 \x03(\x0b\x32\x19.berty_core.session.Range\":\n\x07\x44igests\x12\x0e\n\x06within\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"\x19\n\x07\x45ntries\x12\x0e\n\x06\x62locks\x18\x01 \x03(\x0c\"\x16\n\x05Paths\x12\r\n\x05paths\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!berty_core/codec/pb/session.proto\x12\x12\x62\x65rty_core.session\"q\n\x08Greeting\x12\x13\n\x0bversion_min\x18\x01 \x01(\r\x12\x13\n\x0bversion_max\x18\x02 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x14\n\x0c\x62\x65\x61\x63on_nonce\x18\x05 \x01(\x0c\")\n\x0cStreamHeader\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\x0c\"\xbd\x02\n\x0c\x43ontrolFrame\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.berty_core.session.OfferH\x00\x12*\n\x05proof\x18\x02 \x01(\x0b\x32\x19.berty_core.session.ProofH\x00\x12\x30\n\x08presence\x18\x03 \x01(\x0b\x32\x1c.berty_core.session.PresenceH\x00\x12\x34\n\nwithdrawal\x18\x04 \x01(\x0b\x32\x1e.berty_core.session.WithdrawalH\x00\x12\x32\n\x06\x62\x65\x61\x63on\x18\x05 \x01(\x0b\x32 .berty_core.session.BeaconChangeH\x00\x12\x30\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x1c.berty_core.session.DrainingH\x00\x42\x07\n\x05\x66rame\"\x15\n\x05Offer\x12\x0c\n\x04tags\x18\x01 \x01(\x0c\"!\n\x05Proof\x12\x0b\n\x03tag\x18\x01 \x01(\x0c\x12\x0b\n\x03mac\x18\x02 \x01(\x0c\":\n\x08Presence\x12\x0b\n\x03tag\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x19\n\nWithdrawal\x12\x0b\n\x03tag\x18\x01 \x01(\x0c\"\x1d\n\x0c\x42\x65\x61\x63onChange\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x1a\n\x08\x44raining\x12\x0e\n\x06silent\x18\x01 \x01(\x08\"\xe5\x02\n\tSyncFrame\x12\x0b\n\x03log\x18\x01 \x01(\r\x12,\n\x06ranges\x18\x02 \x01(\x0b\x32\x1a.berty_core.session.RangesH\x00\x12+\n\x04have\x18\x03 \x01(\x0b\x32\x1b.berty_core.session.DigestsH\x00\x12+\n\x04want\x18\x04 \x01(\x0b\x32\x1b.berty_core.session.DigestsH\x00\x12.\n\x07\x65ntries\x18\x05 \x01(\x0b\x32\x1b.berty_core.session.EntriesH\x00\x12+\n\x04held\x18\x06 \x01(\x0b\x32\x1b.berty_core.session.DigestsH\x00\x12,\n\x07in_sync\x18\x07 \x01(\x0b\x32\x19.berty_core.session.RangeH\x00\x12/\n\nwant_below\x18\x08 \x01(\x0b\x32\x19.berty_core.session.PathsH\x00\x42\x07\n\x05\x66rame\"9\n\x05Range\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\x0c\"C\n\x06Ranges\x12\x0e\n\x06within\x18\x01 \x01(\t\x12)\n\x06ranges\x18\x02 \x03(\x0b\x32\x19.berty_core.session.Range\":\n\x07\x44igests\x12\x0e\n\x06within\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"\x19\n\x07\x45ntries\x12\x0e\n\x06\x62locks\x18\x01 \x03(\x0c\"\x16\n\x05Paths\x12\r\n\x05paths\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,27 +36,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMHEADER']._serialized_start=172
   _globals['_STREAMHEADER']._serialized_end=213
   _globals['_CONTROLFRAME']._serialized_start=216
-  _globals['_CONTROLFRAME']._serialized_end=483
-  _globals['_OFFER']._serialized_start=485
-  _globals['_OFFER']._serialized_end=506
-  _globals['_PROOF']._serialized_start=508
-  _globals['_PROOF']._serialized_end=541
-  _globals['_PRESENCE']._serialized_start=543
-  _globals['_PRESENCE']._serialized_end=601
-  _globals['_WITHDRAWAL']._serialized_start=603
-  _globals['_WITHDRAWAL']._serialized_end=628
-  _globals['_BEACONCHANGE']._serialized_start=630
-  _globals['_BEACONCHANGE']._serialized_end=659
-  _globals['_SYNCFRAME']._serialized_start=662
-  _globals['_SYNCFRAME']._serialized_end=1019
-  _globals['_RANGE']._serialized_start=1021
-  _globals['_RANGE']._serialized_end=1078
-  _globals['_RANGES']._serialized_start=1080
-  _globals['_RANGES']._serialized_end=1147
-  _globals['_DIGESTS']._serialized_start=1149
-  _globals['_DIGESTS']._serialized_end=1207
-  _globals['_ENTRIES']._serialized_start=1209
-  _globals['_ENTRIES']._serialized_end=1234
-  _globals['_PATHS']._serialized_start=1236
-  _globals['_PATHS']._serialized_end=1258
+  _globals['_CONTROLFRAME']._serialized_end=533
+  _globals['_OFFER']._serialized_start=535
+  _globals['_OFFER']._serialized_end=556
+  _globals['_PROOF']._serialized_start=558
+  _globals['_PROOF']._serialized_end=591
+  _globals['_PRESENCE']._serialized_start=593
+  _globals['_PRESENCE']._serialized_end=651
+  _globals['_WITHDRAWAL']._serialized_start=653
+  _globals['_WITHDRAWAL']._serialized_end=678
+  _globals['_BEACONCHANGE']._serialized_start=680
+  _globals['_BEACONCHANGE']._serialized_end=709
+  _globals['_DRAINING']._serialized_start=711
+  _globals['_DRAINING']._serialized_end=737
+  _globals['_SYNCFRAME']._serialized_start=740
+  _globals['_SYNCFRAME']._serialized_end=1097
+  _globals['_RANGE']._serialized_start=1099
+  _globals['_RANGE']._serialized_end=1156
+  _globals['_RANGES']._serialized_start=1158
+  _globals['_RANGES']._serialized_end=1225
+  _globals['_DIGESTS']._serialized_start=1227
+  _globals['_DIGESTS']._serialized_end=1285
+  _globals['_ENTRIES']._serialized_start=1287
+  _globals['_ENTRIES']._serialized_end=1312
+  _globals['_PATHS']._serialized_start=1314
+  _globals['_PATHS']._serialized_end=1336
 # @@protoc_insertion_point(module_scope)

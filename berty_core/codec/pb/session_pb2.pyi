@@ -29,18 +29,20 @@ class StreamHeader(_message.Message):
     def __init__(self, type: _Optional[str] = ..., tag: _Optional[bytes] = ...) -> None: ...
 
 class ControlFrame(_message.Message):
-    __slots__ = ("offer", "proof", "presence", "withdrawal", "beacon")
+    __slots__ = ("offer", "proof", "presence", "withdrawal", "beacon", "draining")
     OFFER_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWAL_FIELD_NUMBER: _ClassVar[int]
     BEACON_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     offer: Offer
     proof: Proof
     presence: Presence
     withdrawal: Withdrawal
     beacon: BeaconChange
-    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., proof: _Optional[_Union[Proof, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., beacon: _Optional[_Union[BeaconChange, _Mapping]] = ...) -> None: ...
+    draining: Draining
+    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., proof: _Optional[_Union[Proof, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., beacon: _Optional[_Union[BeaconChange, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("tags",)
@@ -77,6 +79,12 @@ class BeaconChange(_message.Message):
     NONCE_FIELD_NUMBER: _ClassVar[int]
     nonce: bytes
     def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
+
+class Draining(_message.Message):
+    __slots__ = ("silent",)
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    silent: bool
+    def __init__(self, silent: _Optional[bool] = ...) -> None: ...
 
 class SyncFrame(_message.Message):
     __slots__ = ("log", "ranges", "have", "want", "entries", "held", "in_sync", "want_below")

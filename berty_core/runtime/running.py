@@ -1,0 +1,140 @@
+"""One transport or session profile of a node, with what it said of itself last and what it may use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+import attrs
+
+from ..contracts.session import SessionProfile, SessionSpec
+from ..contracts.traits import Traits
+from ..contracts.transport import Beacon, LinkTransport, State, Transport, TransportSpec
+from ..protocol.ranking import Medium, Policy
+from .usage import Usage
+
+MAX_REASONS, MAX_REASON = 8, 300
+MAX_FAULTS = 20  # faults of a driver within `FAULT_TIME` seconds for which it is started again
+FAULT_TIME = 60.0
+_SAID_BY_CORE = (State.PAUSED, State.DISABLED)
+
+
+class DriverFault(Exception):
+    """A driver did what its contract forbids, so that it has to be started again; the text says what."""
+
+
+def medium_of(traits: Traits) -> Medium:
+    """What matters of traits when transports are ranked."""
+    return Medium(
+        bitrate=traits.bitrate,
+        latency=traits.latency,
+        energy=int(traits.energy),
+        metered=traits.metered,
+        infrastructure=traits.infrastructure,
+        budgeted=traits.budgeted,
+    )
+
+
+@attrs.define(eq=False)
+class RunningTransport:
+    """One transport; another one is made for each start."""
+
+    spec: TransportSpec
+    make: Callable[[], Transport]
+    policy: Policy
+    usage: Usage
+    tell_fault: Callable[[str, str], None]  # the transport's name, and what its driver did
+    monotonic: Callable[[], float]
+    transport: LinkTransport | None = None
+    state: State = State.STARTING
+    reasons: tuple[str, ...] = ()
+    started: bool = False
+    shown: Beacon | None = None
+    failures: int = 0
+    retry_at: float | None = None  # by the monotonic clock
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    pending: int = 0  # links that others opened and on which there is no session yet
+    broken: str = ""  # what the driver did so often that it is started again
+    _faults: deque[float] = attrs.field(factory=lambda: deque(maxlen=MAX_FAULTS))
+
+    @property
+    def name(self) -> str:
+        """The plugin's name of it."""
+        return self.spec.name
+
+    @property
+    def stopped(self) -> str:
+        """Why it cannot be used now, in words; empty while it can."""
+        if self.state is State.ACTIVE and self.started:
+            return ""
+        return f"it is {self.state.value}" + (f" ({'; '.join(self.reasons)})" if self.reasons else "")
+
+    def said(self, state: object, reasons: object) -> bool:
+        """Keep what the driver says of itself; False if it makes no sense."""
+        if not isinstance(state, State) or state in _SAID_BY_CORE:
+            self.fault(f"it said {str(state)[:60]!r} of itself, which is no state that a transport may be in")
+            return False
+        if isinstance(reasons, str | bytes) or not isinstance(reasons, list | tuple):
+            self.fault(f"it gave its reasons as {type(reasons).__name__}, not as a list of texts")
+            reasons = ()
+        self.state = state
+        self.reasons = tuple(str(reason)[:MAX_REASON] for reason in reasons[:MAX_REASONS])
+        return True
+
+    # -- what links tell -----------------------------------------------------------------------
+
+    def fault(self, words: str) -> None:
+        """The driver broke its contract: it is named, and started again if that goes on."""
+        now = self.monotonic()
+        self._faults.append(now)
+        self.tell_fault(self.name, words)
+        if len(self._faults) == MAX_FAULTS and now - self._faults[0] < FAULT_TIME and not self.broken:
+            self.broken = f"{MAX_FAULTS} faults within a minute, the last one: {words}"
+            self._faults.clear()
+            self.scope.cancel()
+
+    def passed(self, sent: int, received: int) -> None:
+        """Bytes went over one of its links."""
+        airtime = self._airtime(sent) if sent else 0.0
+        self.usage.add(sent=sent, received=received, messages=1 if sent else 0, airtime=airtime)
+
+    def may_pass(self) -> str:
+        """Why nothing may be sent, in words; empty: it may."""
+        spent = self.usage.spent()
+        return f"the quota of {self.name} is used up ({', '.join(spent)})" if spent else ""
+
+    def _airtime(self, size: int) -> float:
+        traits = self.spec.traits
+        if not traits.budgeted or self.transport is None:
+            return 8 * size / traits.bitrate
+        transport: object = self.transport
+        budget = getattr(transport, "budget", None)
+        try:
+            taken = float(budget().airtime(size)) if callable(budget) else 0.0
+        except Exception as error:  # a driver may raise anything; it is named
+            self.fault(f"budget().airtime() raised {type(error).__name__}: {error}")
+            taken = 0.0
+        return taken if 0 <= taken < 3600 else 8 * size / traits.bitrate  # more is a lie
+
+
+@attrs.define(eq=False)
+class RunningProfile:
+    """One session profile with what it said of itself last."""
+
+    spec: SessionSpec
+    profile: SessionProfile
+    state: State = State.STARTING
+    reasons: tuple[str, ...] = ()
+    started: bool = False
+    failures: int = 0
+    retry_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The plugin's name of it."""
+        return self.spec.name
+
+    def said(self, state: State, reasons: tuple[str, ...]) -> None:
+        """Keep what the profile says of itself."""
+        self.state, self.reasons = state, reasons
