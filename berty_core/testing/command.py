@@ -93,6 +93,8 @@ def _configured(suite: type[Suite], options: tuple[str, ...], level: str | None)
 
 
 def _run(suite: type[Suite], backend: str, quiet: bool) -> Report:
+    from .conformance import run_suite  # noqa: PLC0415  slow
+
     def show(result: Result) -> None:
         if result.status == BROKEN or not quiet:
             mark = MARKS.get(result.status, result.status)

@@ -137,8 +137,8 @@ class DialRules(TransportChecks):
     async def test_dial_cancelled_dial(self) -> None:
         """`dial` may be cancelled at any await and leaves nothing open: what the other side got is lost."""
         async with self.running() as (one, other):
-            await self.dial(one, other, await self.meet(one, other))
             endpoint = await self.meet(one, other)
+            await self._open_and_close(one, other, endpoint)
             before = residue.descriptors()
             for position in range(1, AWAITS):
                 taken = len(other.host.links)
