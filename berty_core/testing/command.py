@@ -105,7 +105,6 @@ def _run(suite: type[Suite], backend: str, quiet: bool) -> Report:
 
     if backend:
         click.echo(f"{suite.shown_title()} on {backend}, {suite.level}")
-    from .conformance import run_suite  # noqa: PLC0415  slow, and `berty --help` imports this module
 
     report = run_suite(suite, backend=backend, progress=show)
     click.echo(report.line())

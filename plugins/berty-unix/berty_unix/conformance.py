@@ -16,7 +16,7 @@ class UnixSuite(TransportSuite):
     """Three devices that hear each other, tested at this level."""
 
     spec = UnixSpec()
-    level = "hardware"
+    level = "emulated"
 
     @asynccontextmanager
     async def open_pair(self) -> AsyncIterator[tuple[UnixConfig, ...]]:
