@@ -19,11 +19,14 @@ LIBRARIES = Condition("no libraries", lambda suite: bool(suite.libraries))
 HIDDEN = """
 import sys
 hidden = set(sys.argv[2].split(","))
-class Hide:
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in hidden:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hide())
+        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, path, target)
+sys.meta_path[:] = map(Hiding, sys.meta_path)
 import importlib.util
 import pluggy
 from berty_core.contracts import hookspecs

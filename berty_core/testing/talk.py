@@ -86,12 +86,17 @@ async def hear(link: Link, wanted: bytes, patience: float) -> None:
 
 @asynccontextmanager
 async def repeating(send: Callable[[], Awaitable[object]], patience: float, *, reliable: bool) -> AsyncIterator[None]:
-    """Do something once, or again and again where a medium loses things, until the block ends."""
+    """Do something once, or again and again where a medium loses things, until the block ends.
+
+    What is under way then is not cancelled: that is the matter of other rules.
+    """
+    enough = anyio.Event()
 
     async def again() -> None:
-        while True:
+        while not enough.is_set():
             await send()
-            await anyio.sleep(AGAIN * patience)
+            with anyio.move_on_after(AGAIN * patience):
+                await enough.wait()
 
     if reliable:
         await send()
@@ -99,10 +104,9 @@ async def repeating(send: Callable[[], Awaitable[object]], patience: float, *, r
         return
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(again)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
+        yield
+        enough.set()
+        tasks.cancel_scope.deadline = anyio.current_time() + WAIT * patience
 
 
 async def say(near: Link, far: Link, data: bytes, patience: float) -> None:

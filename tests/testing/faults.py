@@ -438,7 +438,7 @@ class KeepsEveryEvent(Faulty):
             tasks.start_soon(pump)
             with receive:
                 yield receive
-            tasks.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
 
 
 class AdvertisesOnce(Faulty):
@@ -1053,7 +1053,7 @@ class KeepsEveryDatagram(Faulty):
                 tasks.start_soon(pump)
                 with receive:
                     yield receive
-                tasks.cancel_scope.cancel()
+                    tasks.cancel_scope.cancel()
 
 
 class PublishesOnce(Faulty):
