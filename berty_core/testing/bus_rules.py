@@ -195,10 +195,10 @@ class BusRules(Suite):
             await member.bus.publish(data, topic=shown, priority=Priority.INTERACTIVE, deadline=later)
 
     def let_pass(self, device: Device, seconds: float, error: Exception | None = None) -> None:
-        """Set a clock forward: not where the air is real, since the limits of airtime are law there."""
+        """Let time pass at once: not where the air is real, since the limits of airtime are law there."""
         if self.level == "hardware":
             raise NotApplicable("no clock to move on hardware") from error
-        device.clock_moved += seconds
+        device.passed += seconds
 
     @asynccontextmanager
     async def publishing(

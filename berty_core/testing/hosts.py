@@ -26,11 +26,16 @@ class Device:
         self.name = name
         self.settings: dict[str, bytes] = {}
         self.surroundings = Surroundings(ONLINE)
+        self.passed = 0.0  # seconds that a check let pass at once
         self.clock_moved = 0.0  # seconds that somebody has set the clock forward by, or back
 
     def now(self) -> float:
         """Unix seconds by the clock of this device."""
-        return time.time() + self.clock_moved
+        return time.time() + self.passed + self.clock_moved
+
+    def monotonic(self) -> float:
+        """Seconds that nobody sets."""
+        return time.monotonic() + self.passed
 
 
 class SuiteHost:
@@ -39,7 +44,7 @@ class SuiteHost:
     def __init__(self, device: Device) -> None:
         self.logger = logging.getLogger(f"berty.conformance.{device.name}")
         self.now = device.now
-        self.monotonic = time.monotonic
+        self.monotonic = device.monotonic
         self.entropy = os.urandom
         self.links: list[Link] = []  # accepted, the oldest first
         self.states: list[tuple[State, tuple[str, ...]]] = []

@@ -78,6 +78,13 @@ class KeptLedger(Ledger):
         self.host = host
         super().__init__(host._device.settings.get("ledger"))
 
+    def take(self, size: int, now: float) -> bool:
+        """Book it if it fits."""
+        if self.airtime(size) > self.left(now):
+            return False
+        self.spend(size, now)
+        return True
+
     def spend(self, size: int, now: float) -> bytes:
         """Book it, and keep that."""
         kept = super().spend(size, now)
