@@ -163,7 +163,7 @@ class Dialling:
     def _is_served(self, nonce: bytes) -> bool:
         """Whether there is a session with this peer, and no way to it that is worth a change."""
         sessions = self._healthy(nonce)
-        return bool(sessions) and not self._better_ways(nonce, sessions)
+        return bool(sessions) and not self._better_ways(nonce, sessions) and not self._better_rests(nonce, sessions)
 
     def _healthy(self, nonce: bytes) -> list[PeerSession]:
         known = {near.endpoint for near in self.endpoints.of(nonce)}
@@ -176,16 +176,22 @@ class Dialling:
 
     def _better_ways(self, nonce: bytes, sessions: list[PeerSession]) -> list[Ranked]:
         """Ways that are worth a change from all these sessions."""
-        if not all(session.is_open and not session.draining for session in sessions):
-            return []
+        return [way for way in self._ways(nonce) if self._is_better(way.candidate, sessions)]
+
+    def _better_rests(self, nonce: bytes, sessions: list[PeerSession]) -> bool:
+        """Whether a way that is worth a change is left alone for a while only."""
+        refused = [one for one in self.ranking(nonce).refused if one.until is not None]
+        return any(self._is_better(one.candidate, sessions) for one in refused)
+
+    def _is_better(self, way: Candidate, sessions: list[PeerSession]) -> bool:
         situation, prefer = self._dialler.situation(), self._dialler.prefer
-        present = [self.candidate_of(session) for session in sessions]
-        return [
-            way
-            for way in self._ways(nonce)
-            if all(is_worth_a_change(way.candidate, one, prefer, situation) for one in present)
-            and not any(self._kept.is_declined(session, way.candidate.transport) for session in sessions)
-        ]
+        return all(
+            session.is_open
+            and not session.draining
+            and is_worth_a_change(way, self.candidate_of(session), prefer, situation)
+            and not self._kept.is_declined(session, way.transport)
+            for session in sessions
+        )
 
     def ask_within(self, nonce: bytes) -> None:
         """Whom we want to reach may be at the other end of a session that exists for another reason."""
@@ -244,7 +250,8 @@ class Dialling:
                 ways = self._better_ways(nonce, sessions) if sessions else self._ways(nonce)
                 if sessions and not ways:
                     self.ask_within(nonce)
-                    return
+                    if not self._better_rests(nonce, sessions):
+                        return
                 if ways and await self._race(nonce, ways):
                     return
                 if not ways and not await self._rest(nonce):
