@@ -348,7 +348,7 @@ class Connectivity:
 
     def candidate_of(self, session: PeerSession) -> Candidate:
         """What a session goes over."""
-        return self.dialling.candidate_of(session)
+        return self.dialling.ways.candidate_of(session)
 
 
 def network_words(before: Network, network: Network) -> str:
