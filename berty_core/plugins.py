@@ -22,6 +22,7 @@ logger = logging.getLogger("berty.plugins")
 GROUP = "berty.plugins"
 DEFAULT_STORE = "sqlite"
 KNOWN = (
+    "file",
     "libp2p",
     "mdns",
     "sqlite",

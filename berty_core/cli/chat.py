@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
+from ..contracts.command import Reached
 from ..errors import BertyError
 from ..runtime.control_socket import Connection, NodeEnded
 from .completion import complete_conversation
 from .message import decoded
 from .output import STATE_SIGNS, message_text
-from .reach import Reached, reach
+from .reach import reach
 from .settings import Settings
 from .text import safe, safe_lines
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,9 +16,13 @@ from ..errors import BertyError, ConfigError, StoreLocked
 from .settings import Passphrase, Settings, default_home
 from .text import safe_lines
 
+if TYPE_CHECKING:
+    from ..contracts.command import CommandSpec
+
 FAILURE, USAGE, TEMPORARY, CONFIGURATION, INTERRUPTED = 1, 2, 75, 78, 130
 TERMINATED = 128 + signal.SIGTERM
 COMPLETION = "_BERTY_COMPLETE"  # set by the shell when it asks what may come next
+LISTING, PLUGIN_COMMANDS = "berty listing", "berty plugin commands"  # what a context remembers
 COMMANDS = {
     "init": "account:init",
     "account": "account:account",
@@ -46,13 +51,21 @@ class LazyCommands(click.Group):
     """A group whose commands are imported when they are named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order in which a person meets them."""
-        return list(COMMANDS)
+        """All names, in the order in which a person meets them, those of plugins last."""
+        return [*COMMANDS, *_plugin_commands(ctx)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them, without loading those of plugins."""
+        ctx.meta[LISTING] = True
+        super().format_commands(ctx, formatter)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one."""
         if cmd_name not in COMMANDS:
-            return None
+            spec = _plugin_commands(ctx).get(cmd_name)
+            if spec is None or LISTING in ctx.meta:
+                return click.Command(cmd_name, help=spec.help) if spec else None
+            return spec.load()
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(_within(module), __package__), attribute)
         return command
@@ -61,6 +74,16 @@ class LazyCommands(click.Group):
 def _within(module: str) -> str:
     """The name of a module relative to this package."""
     return module if module.startswith(".") else f".{module}"
+
+
+def _plugin_commands(ctx: click.Context) -> dict[str, CommandSpec]:
+    found: dict[str, CommandSpec] | None = ctx.meta.get(PLUGIN_COMMANDS)
+    if found is None:
+        from .plugin_commands import plugin_commands  # noqa: PLC0415  only for what is no command of our own
+
+        home: Path | None = ctx.params.get("home")
+        found = ctx.meta[PLUGIN_COMMANDS] = plugin_commands((home or default_home()).expanduser(), COMMANDS)
+    return found
 
 
 @click.group(

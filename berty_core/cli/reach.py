@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from ..contracts.command import Reached
 from ..errors import StoreLocked
 from ..runtime.control_socket import Connection, NodeEnded
 from .output import hint
@@ -25,20 +26,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds that another command may take to leave the home
 POLL = 0.05
-
-
-class Reached(Protocol):
-    """A node that can be asked."""
-
-    @property
-    def has_network(self) -> bool:
-        """Whether it meets others."""
-
-    def call(self, method: str, **params: Any) -> Any:
-        """Call a method and return its result."""
-
-    def stream(self, method: str, **params: Any) -> Iterator[Any]:
-        """Call a method that answers again and again."""
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..config import NodeConfig
+    from ..contracts.command import Reached
 
 MAX_PASSPHRASE = 4096  # bytes
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,6 +94,24 @@ class Settings(NamedTuple):
         from ..config import read_config  # noqa: PLC0415  slow; only who opens a home needs it
 
         return read_config(self.home, self.overrides)
+
+    def reach(self, *, network: bool = False) -> AbstractContextManager[Reached]:
+        """Reach a node while a block runs, for a plugin's command."""
+        from .reach import reach  # noqa: PLC0415  slow
+
+        return reach(self, network=network)
+
+    def progress(self, words: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A progress bar, for a plugin's command."""
+        from .progress import progress  # noqa: PLC0415  only long work needs it
+
+        return progress(words)
+
+    def safe(self, text: str) -> str:
+        """A text that somebody else chose, as it may be shown."""
+        from .text import safe  # noqa: PLC0415
+
+        return safe(text)
 
 
 def default_home() -> Path:

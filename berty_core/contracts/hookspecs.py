@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from .checks import Check
-from .network import NetworkWatcher
-from .session import SessionSpec
-from .store import StoreSpec
-from .transport import TransportSpec
+if TYPE_CHECKING:  # the list of commands is shown without what these import
+    from .checks import Check
+    from .command import CommandSpec
+    from .network import NetworkWatcher
+    from .session import SessionSpec
+    from .store import StoreSpec
+    from .transport import TransportSpec
 
 PROJECT = "berty"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -40,3 +43,8 @@ def berty_network() -> Sequence[NetworkWatcher]:  # type: ignore[empty-body]
 @hookspec
 def berty_checks() -> Sequence[Check]:  # type: ignore[empty-body]
     """Give the checks of `berty doctor` this plugin brings."""
+
+
+@hookspec
+def berty_commands() -> Sequence[CommandSpec]:  # type: ignore[empty-body]
+    """Give the commands this plugin brings to `berty`."""

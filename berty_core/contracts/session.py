@@ -90,6 +90,14 @@ class Verified:
     reason: str = ""
 
 
+@attrs.frozen
+class Stored:
+    """What became of entries: how many are new in the log, and the parents, not in it, that others wait for."""
+
+    added: int
+    missing: tuple[Cid, ...] = ()
+
+
 @attrs.frozen(kw_only=True)
 class PeerView:
     """A peer as people see it. `since` is by the host's monotonic clock; `logs` are those that both follow."""
@@ -141,10 +149,19 @@ class ProfileHost(Protocol):
     async def verify(self, log: LogId, blocks: Sequence[bytes]) -> Verified:
         """Tell entries of this log, signed by its group, from others."""
 
-    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
-        """Add verified entries, parents first, in one commit; how many are new.
+    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
+        """Add verified entries, parents first, in one commit; what lacks a parent waits for it, within limits.
 
         `refused` are blocks that did not hold: entries that descend from them go on without them.
+        """
+
+    async def sent(self, log: LogId, cids: Sequence[Cid]) -> None:
+        """Entries were handed to a live peer that has shown the group's link key; nothing more is known of them."""
+
+    async def named(self, log: LogId, cids: Sequence[Cid], device: DeviceId | None, *, heads: bool) -> None:
+        """A peer that has shown the group's link key, as this device, holds these entries and their ancestors.
+
+        `heads`: they are everything that it holds, so that what comes after them is news.
         """
 
     async def blocks(self, cids: Sequence[Cid]) -> Mapping[Cid, bytes]:

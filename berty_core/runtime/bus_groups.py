@@ -5,7 +5,6 @@ Invariant: what waits to be said is bounded, and what a person waits for goes fi
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from functools import partial
 from typing import Protocol
 
 import anyio
-import attrs
 from anyio.abc import TaskGroup
 
 from ..contracts.bus import Budget, Bus, Priority
 from ..contracts.traits import Traits
-from ..errors import BudgetSpent, DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
+from ..errors import BudgetSpent, DeadlinePassed, LinkLost, MessageTooLarge
+from ..protocol.pacing import PacedQueue
 from .bus_hub import BusHub, Outgoing
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub
@@ -28,6 +27,7 @@ MAX_HEARD = 1024
 BATCH = 64  # datagrams that are stored in one commit
 SHORTEST_UNIT = 0.01  # seconds: below that a device computes longer than the medium carries
 STALE = 128.0  # units after which repair and digests are not worth their airtime any more
+LONGEST_WAIT = 5.0  # seconds until a budget is asked again: a clock may be set
 GONE_FOR = 1.0  # seconds after which a medium that was gone is tried again
 
 logger = logging.getLogger("berty.bus")
@@ -47,14 +47,6 @@ def unit_of(traits: Traits) -> float:
     return max(SHORTEST_UNIT, traits.mtu * 8 / traits.bitrate + traits.latency)
 
 
-@attrs.define(order=True)
-class _Waiting:
-    priority: Priority
-    number: int
-    outgoing: Outgoing = attrs.field(order=False)
-    deadline: float | None = attrs.field(order=False)
-
-
 class BusGroups:
     """The groups of a node on one bus of one transport."""
 
@@ -66,8 +58,10 @@ class BusGroups:
         self._budget = budget
         self._now = now
         self._unit = unit_of(bus.traits)
-        self._to_say: list[_Waiting] = []
-        self._count = 0
+        self._to_say: PacedQueue[Outgoing] = PacedQueue(
+            capacity=MAX_TO_SAY * bus.traits.mtu,
+            allowed_at=budget.allowed_at if budget is not None else lambda _, at: at,
+        )
         self._heard: list[bytes] = []
         self._some_to_say = anyio.Event()
         self._some_heard = anyio.Event()
@@ -142,49 +136,38 @@ class BusGroups:
     # -- speaking ------------------------------------------------------------------------------
 
     def _ready(self, outgoing: list[Outgoing]) -> None:
+        now = self._now()
         for one in outgoing:
             if self._bus.traits.topics:
                 self._listen_to(one.topic)
-            deadline = None if one.priority is Priority.INTERACTIVE else self._now() + STALE * self._unit
-            self._count += 1
-            heapq.heappush(self._to_say, _Waiting(one.priority, self._count, one, deadline))
-        if len(self._to_say) > MAX_TO_SAY:
-            self._to_say = heapq.nsmallest(MAX_TO_SAY, self._to_say)
-            self.dropped += 1
+            self._put(one, now)
         self._some_to_say.set()
+
+    def _put(self, one: Outgoing, now: float) -> None:
+        """What a person waits for goes whenever it may; the rest is not worth its airtime for long."""
+        deadline = math.inf if one.priority is Priority.INTERACTIVE else now + STALE * self._unit
+        self._to_say.put(one, len(one.data), now, priority=one.priority, deadline=deadline, source=one.topic)
 
     async def _say(self) -> None:
         while True:
-            await self._some_to_say.wait()
-            if not self._to_say:
-                self._some_to_say = anyio.Event()
-                continue
-            if not await self._may_say(len(self._to_say[0].outgoing.data)):
-                continue
-            await self._publish(heapq.heappop(self._to_say))
+            self._some_to_say = anyio.Event()
+            while (outgoing := self._to_say.take(self._now())) is not None:
+                await self._publish(outgoing)
+            self.dropped += len(self._to_say.dropped())
+            due = self._to_say.timeout(self._now())
+            with anyio.move_on_after(math.inf if due is None else min(max(due - self._now(), 0.001), LONGEST_WAIT)):
+                await self._some_to_say.wait()
 
-    async def _may_say(self, size: int) -> bool:
-        """Wait for airtime; False if something more urgent may have come meanwhile."""
-        if self._budget is None:
-            return True
-        wait = self._budget.allowed_at(size, self._now()) - self._now()
-        if wait <= 0:
-            return True
-        if wait == math.inf:
-            raise LocalProtocolError("a budget that allows no datagram at all")
-        await anyio.sleep(min(wait, 1.0))
-        return False
-
-    async def _publish(self, waiting: _Waiting) -> None:
-        outgoing = waiting.outgoing
+    async def _publish(self, outgoing: Outgoing) -> None:
+        deadline = None if outgoing.priority is Priority.INTERACTIVE else self._now() + STALE * self._unit
         topic = outgoing.topic if self._bus.traits.topics else None
         try:
-            await self._bus.publish(outgoing.data, topic=topic, priority=outgoing.priority, deadline=waiting.deadline)
+            await self._bus.publish(outgoing.data, topic=topic, priority=outgoing.priority, deadline=deadline)
         except (DeadlinePassed, MessageTooLarge):
             self.dropped += 1
-        except BudgetSpent:
-            heapq.heappush(self._to_say, waiting)
-            await anyio.sleep(GONE_FOR)
+        except BudgetSpent:  # links used it meanwhile
+            self._put(outgoing, self._now())
+            await anyio.sleep(min(self._unit, GONE_FOR))
         except LinkLost as error:
             logger.info("the bus is gone for now: %s", error)
             self.dropped += 1

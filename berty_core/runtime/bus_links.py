@@ -78,6 +78,7 @@ class BusLink:
         self._lost = self._lost or reason
         self._links.forget(self._ends)
         self._send.close()
+        self._receive.close()
 
 
 class BusLinks:

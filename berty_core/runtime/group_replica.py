@@ -55,6 +55,7 @@ from .chains import StoredChains
 from .deliveries import Deliveries
 from .effects import DeliveryChanged, Effect, EntryAdded, MessageArrived, OwnEntryMet, StateChanged
 from .orphans import Orphans
+from .peer_heads import PeerHeads
 from .records import NOTE, SETTING, UNREAD, Records
 from .registers import StoredRegisters
 from .stored_log import StoredLog
@@ -113,6 +114,7 @@ class GroupReplica:
         self.registers = StoredRegisters(around.records, group.id)
         self.chains = StoredChains(around.records, group.id)
         self.deliveries = Deliveries(around.records, self.logs[LogKind.MESSAGES].key)
+        self.peers = PeerHeads(around.records, group.id)
         self._identity = LogIdentity.of(group.signing_key)
         self._orphans = {kind: Orphans() for kind in LogKind}
         self._newest = {kind: "" for kind in LogKind}  # path of the newest entry that was dealt with in this batch
@@ -366,6 +368,10 @@ class GroupReplica:
         self._insert_all(kind, self._orphans[kind].adopt([cid], log.__contains__))
         self.settle()
         return True
+
+    def absent(self, kind: LogKind) -> list[Cid]:
+        """Entries that others wait for, and that are not here."""
+        return self._orphans[kind].absent()
 
     # -- what entries say ----------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from .control_socket import NotInTime
 from .effects import DeliveryChanged, EffectsMissed, MessageArrived
 
 if TYPE_CHECKING:
+    from .bundle_methods import BundleMethods
     from .node import Node
 
 READS = frozenset(
@@ -60,6 +61,11 @@ WRITES = frozenset(
 )
 NODE_LEVEL = frozenset(
     {
+        "bundle_chunks",
+        "bundle_confirm",
+        "bundle_export",
+        "bundle_gaps",
+        "bundle_import",
         "export",
         "peer_connect",
         "peers",
@@ -85,6 +91,7 @@ class Methods:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._bundles: BundleMethods | None = None
 
     async def call(self, name: str, params: Json) -> Any:
         """Call a method that answers once."""
@@ -177,6 +184,37 @@ class Methods:
         node = self._node
         half_open = any(not session.is_open for session in node.sessions)
         return half_open or not node.hub.idle
+
+    # -- bundles -------------------------------------------------------------------------------
+
+    @property
+    def _carried(self) -> BundleMethods:
+        from .bundle_methods import BundleMethods  # noqa: PLC0415  only where something is carried
+
+        self._bundles = self._bundles or BundleMethods(self._node)
+        return self._bundles
+
+    async def bundle_export(
+        self, groups: list[str], reader: str = "", whole: bool = False, since_last: bool = False, quota: int = 0
+    ) -> Json:
+        """Begin to write what the readers of some groups lack: the number of this export, and what there is."""
+        return await self._carried.export(groups, reader, whole, since_last, quota)
+
+    async def bundle_chunks(self, export: int) -> Json:
+        """The next chunks of an export (base64, one behind the other), and how much that makes; at last no data."""
+        return await self._carried.chunks(export)
+
+    async def bundle_confirm(self, export: int) -> Json:
+        """What an export wrote is safe, and `since_last` goes on behind it."""
+        return await self._carried.confirm(export)
+
+    async def bundle_import(self, data: str) -> Json:
+        """Take in chunks (base64, one behind the other); what became of each."""
+        return await self._carried.take(data)
+
+    async def bundle_gaps(self) -> list[Json]:
+        """What is known of but not here, by group."""
+        return await self._carried.gaps()
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -308,7 +346,7 @@ def check_parameters(method: Callable[..., Any], params: Json) -> None:
     for name, value in params.items():
         if isinstance(value, str) and name != "path":  # the bytes of a path need not be text
             _check_text(name, value)
-        wanted = (int, float) if kinds[name] is float else kinds[name]
+        wanted = (int, float) if kinds[name] is float else typing.get_origin(kinds[name]) or kinds[name]
         if not isinstance(value, wanted) or (isinstance(value, bool) and kinds[name] is not bool):
             raise UserError(f"wrong parameters: {name} is no {kinds[name].__name__}")
 

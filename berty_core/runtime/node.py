@@ -38,9 +38,12 @@ from .store_worker import Outcome, StoreWorker
 from .sync_hub import SyncHub
 
 if TYPE_CHECKING:
+    from ..contracts.bundle import BundleReport
     from ..contracts.session import ProfileHost
     from ..contracts.transport import State
     from .archive import Archive, Progress
+    from .bundle_export import BundleExport
+    from .bundle_import import BundleImport
     from .connectivity import Connectivity
     from .peer_session import PeerSession
 
@@ -110,6 +113,7 @@ class Node:
         self._listeners: list[tuple[MemoryObjectSendStream[Effect], MemoryObjectReceiveStream[Effect]]] = []
         self._due: float | None = None
         self._due_changed = anyio.Event()
+        self._importing: BundleImport | None = None
         self._scope = anyio.CancelScope()
         self.ended = anyio.Event()
 
@@ -207,6 +211,37 @@ class Node:
     async def send(self, to: GroupId | str, text: str) -> Cid:
         """Send a text to a group or contact (id or local alias); durable when this returns."""
         return await self.store.write(self.actions.send, to, UserMessage(text))
+
+    async def export_bundle(
+        self,
+        *groups: GroupId | str,
+        reader: str = "",
+        whole: bool = False,
+        since_last: bool = False,
+        quota: int | None = None,
+    ) -> BundleExport:
+        """Prepare what the readers of some groups (none named: of all) lack, as sealed chunks for any medium.
+
+        `reader` names the one person it is for, `quota` is in bytes. UserError.
+        """
+        from .bundle_export import BundleExport, BundleWish, plan_durably  # noqa: PLC0415  only where something is carried
+
+        wish = BundleWish(groups, reader, whole, since_last)
+        return BundleExport(self, await self.store.write(plan_durably, self, wish), quota)
+
+    async def import_bundle(self, chunks: Sequence[bytes]) -> BundleReport:
+        """Take chunks in; what was here before changes nothing, and bytes of any kind do no harm."""
+        return await self._bundles().take(chunks)
+
+    async def bundle_gaps(self) -> dict[GroupId, int]:
+        """How many entries of each group are known of but not here, at the least."""
+        return await self.store.read(self._bundles().gaps)
+
+    def _bundles(self) -> BundleImport:
+        from .bundle_import import BundleImport  # noqa: PLC0415  only where something is carried
+
+        self._importing = self._importing or BundleImport(self)
+        return self._importing
 
     async def messages(self, cursor: str = "default", *, own: bool = False) -> AsyncIterator[Message]:
         """All texts in order of arrival, from where this cursor stood when it was last moved, then as they come.

@@ -133,8 +133,9 @@ class OnBus:
                 self._bus = bus = await cast(BusTransport, self._transport).bus()
                 if self._own.budgeted:
                     self._budget = cast(BudgetedTransport, self._transport).budget()
+                self._unit = unit_of(bus.traits)
                 if not self._own.dials:
-                    self._links = self._make_links(host)
+                    self._links = self._make_links(host, bus.traits)
                 tasks.start_soon(self._speak_to_groups, host, bus)
                 if not self._own.discovers:
                     tasks.start_soon(self._listen, bus)
@@ -160,10 +161,10 @@ class OnBus:
             return
         await self.groups.run()
 
-    def _make_links(self, host: TransportHost) -> BusLinks:
+    def _make_links(self, host: TransportHost, traits: Traits) -> BusLinks:
         return BusLinks(
             self._spec.name,
-            self._spec.traits,
+            link_traits(traits),
             say=self._say,
             accept=host.accept,
             entropy=host.entropy,
@@ -245,9 +246,9 @@ class OnBus:
     async def _what_to_show(self, turn: int) -> BusBeacon | None:
         """All our tags in turn where links are the medium's own; else our contact link alone, or a question."""
         beacon = self._beacon
-        if beacon is None:
+        if beacon is None or self._bus is None:
             return None
-        room = tags_in(self._own.mtu)
+        room = tags_in(self._bus.traits.mtu)  # as it is configured; the spec says what is usual
         if self._own.dials:
             start = turn * room % max(1, len(beacon.tags))
             some = islice(cycle(beacon.tags), start, start + min(room, len(beacon.tags))) if beacon.tags else ()

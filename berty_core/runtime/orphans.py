@@ -56,6 +56,10 @@ class Orphans:
                     del self._children[parent]
         return pair
 
+    def absent(self) -> list[Cid]:
+        """Parents that are waited for."""
+        return [parent for parent in self._children if parent not in self._entries]
+
     def wait_for(self, cid: Cid) -> bool:
         """Whether any of them descends directly from this missing entry."""
         return cid in self._children

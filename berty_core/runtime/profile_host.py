@@ -9,24 +9,45 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..codec.cid import Cid
-from ..contracts.session import Added, Change, Changes, ChangesMissed, Log, LogId, LogsChanged, Meeting, Verified
+from ..contracts.session import (
+    Added,
+    Change,
+    Changes,
+    ChangesMissed,
+    Log,
+    LogId,
+    LogsChanged,
+    Meeting,
+    Stored,
+    Verified,
+)
 from ..contracts.transport import State, Transport
 from ..crypto.keys import PrivateKey, Secret
-from ..ids import AccountId, DeviceId
+from ..ids import AccountId, DeviceId, GroupId
 from ..protocol.entry import Entry
-from ..protocol.group import PROFILES, LogKind
+from ..protocol.group import PROFILES, GroupKind, LogKind
 from ..protocol.metadata import ContactState
 from ..protocol.rendezvous import contact_topic, period_start
 from ..protocol.shareable import ShareableContact
 from .device_settings import DeviceSettings
-from .effects import Effect, EffectsMissed, EntryAdded, GroupsChanged
+from .effects import DeliveryChanged, Effect, EffectsMissed, EntryAdded, GroupsChanged
+from .records import PLACE
 from .verification import INLINE, verify_blocks, verify_in_threads
 
 if TYPE_CHECKING:
     from .node import Node
+
+
+@attrs.frozen
+class _Learnt:
+    """What a peer's words tell: that a group goes on with news, and which of our messages the peer holds."""
+
+    live: bool
+    held: list[Cid]
 
 
 class NodePort:
@@ -46,6 +67,7 @@ class NodePort:
         self.entropy = node.entropy
         self.rotation = PROFILES[node.profile_name].rotation
         self._node = node
+        self._name = name
         self._settings = DeviceSettings(node.store, node.replica, name)
         self._said = said
 
@@ -110,7 +132,7 @@ class NodePort:
 
     def _unknown(self, log: LogId, cids: Sequence[Cid]) -> list[Cid]:
         replica = self._node.replica.groups.get(log.group)
-        return [cid for cid in cids if cid not in replica.logs[log.kind]] if replica else []
+        return replica.logs[log.kind].lacking(cids) if replica else []
 
     async def verify(self, log: LogId, blocks: Sequence[bytes]) -> Verified:
         """Check blocks; many of them on threads."""
@@ -122,33 +144,77 @@ class NodePort:
             return verify_blocks(blocks, address, key)
         return await verify_in_threads(blocks, address, key)
 
-    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
+    async def store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
         """Add verified entries in one commit."""
         return await self._node.store.write(self._store, log, entries, refused)
 
-    def _store(self, log: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> int:
+    def _store(self, log_id: LogId, entries: Sequence[tuple[Entry, bytes]], refused: Sequence[bytes]) -> Stored:
+        replica = self._node.replica.groups.get(log_id.group)
+        if replica is None:
+            return Stored(0)
+        received = replica.receive(log_id.kind, entries)
+        for block in refused:
+            replica.refuse(log_id.kind, block)
+        log, added = replica.logs[log_id.kind], set(received.added)
+        waiting = [entry for entry, _ in entries if entry.cid not in added and entry.cid not in log]
+        return Stored(len(added), tuple(log.lacking(dict.fromkeys(cid for entry in waiting for cid in entry.next))))
+
+    async def sent(self, log: LogId, cids: Sequence[Cid]) -> None:
+        """Entries were handed to a live peer of the group."""
+        if log.kind is LogKind.MESSAGES and (news := await self._node.store.read(self._sent, log, cids)):
+            await self._node.store.write_cheaply(self._tell_delivery, log.group, news)
+
+    def _sent(self, log: LogId, cids: Sequence[Cid]) -> list[Cid]:
+        replica = self._node.replica.groups.get(log.group)
+        return [cid for cid in cids if replica.deliveries.sent(cid, self._name)] if replica else []
+
+    def _tell_delivery(self, group: GroupId, cids: Sequence[Cid]) -> None:
+        for cid in cids:
+            self._node.replica.emit(DeliveryChanged(group, cid))
+
+    async def named(self, log: LogId, cids: Sequence[Cid], device: DeviceId | None, *, heads: bool) -> None:
+        """A peer holds these entries and their ancestors."""
+        if log.kind is not LogKind.MESSAGES or not cids:
+            return
+        if await self._node.store.read(self._learn, log, cids, device, heads) is not None:
+            await self._node.store.write_cheaply(self._note, log, cids, device, heads)
+
+    def _learn(self, log: LogId, cids: Sequence[Cid], device: DeviceId | None, heads: bool) -> _Learnt | None:
+        """Whether the group becomes live, and which of our messages the peer holds; None for neither.
+
+        Only members of a contact group can speak for its devices: in a larger one a third could.
+        """
         replica = self._node.replica.groups.get(log.group)
         if replica is None:
-            return 0
-        added = len(replica.receive(log.kind, entries).added)
-        for block in refused:
-            replica.refuse(log.kind, block)
-        return added
+            return None
+        stored = replica.logs[log.kind]
+        live = heads and not replica.live and all(cid in stored for cid in cids)
+        told = replica.group.kind is GroupKind.CONTACT and device in replica.devices() and device != replica.device_id
+        held = stored.reached(cids, replica.deliveries.unheld()) if told else []
+        return _Learnt(live, held) if live or held else None
+
+    def _note(self, log: LogId, cids: Sequence[Cid], device: DeviceId | None, heads: bool) -> None:
+        learnt, replica = self._learn(log, cids, device, heads), self._node.replica.groups.get(log.group)
+        if learnt is None or replica is None:
+            return
+        if learnt.live:
+            replica.become_live()
+        if device is not None:
+            self._tell_delivery(log.group, replica.deliveries.held(learnt.held, device))
 
     async def blocks(self, cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
         """Blocks of any log."""
         return await self._node.store.read(self._blocks, cids)
 
     def _blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-        logs = [stored for replica in self._node.replica.groups.values() for stored in replica.logs.values()]
+        replica = self._node.replica
+        logs = {stored.key: stored for group in replica.groups.values() for stored in group.logs.values()}
         found: dict[Cid, bytes] = {}
         for cid in cids:
-            for position, stored in enumerate(logs):
-                block = stored.block(cid)
-                if block is not None:
-                    found[cid] = block
-                    logs.insert(0, logs.pop(position))  # the next one is probably of the same log
-                    break
+            place = replica.records.get(PLACE + cid.digest)
+            stored = logs.get(place) if place is not None else None  # that of a group that was left is not given
+            if stored is not None and (block := stored.block(cid)) is not None:
+                found[cid] = block
         return found
 
     async def meeting(self) -> Meeting:

@@ -14,7 +14,7 @@ from ..crypto.keys import Secret
 from ..crypto.vault import Vault
 from ..errors import LocalProtocolError, StoreCorrupt, StoreTooNew
 
-SCHEMA = 1
+SCHEMA = 2
 _SCHEMA_KEY = b"!schema"
 
 # First byte of a key: what kind of record it is.
@@ -32,6 +32,11 @@ UNHELD = b"u"  # + log + digest: an own message that nobody else is known to hol
 DELIVERY = b"d"  # + log + digest: sealed states of delivery
 UNREAD = b"o"  # + group id: sealed number of messages that nobody has read here
 REFUSED = b"x"  # + log + digest: the block of an ancestor that is refused
+PEER = b"p"  # + group id + blind(device): sealed heads that a device said to hold
+PLACE = b"b"  # + digest: the log in which this block is (since schema 2)
+
+LOG_KEY = 16  # bytes
+_PAGE = 256  # blocks that are read at a time
 
 COPIED = "copied"  # the name of a setting: this home is a copy and has not yet become a new device
 
@@ -94,6 +99,18 @@ class Records:
             raise StoreCorrupt("the home's schema record is damaged")
         elif int(found) > SCHEMA:
             raise StoreTooNew("this home was written by a later version; install that version to open it")
+        elif int(found) < SCHEMA:
+            self._note_places()
+
+    def _note_places(self) -> None:
+        """Bring a home of schema 1 to this one; what was interrupted begins again."""
+        for kind in (ENTRY, REFUSED):
+            start, end = kind, after_prefix(kind)
+            while page := self.store.scan(start, end, limit=_PAGE):
+                places = {PLACE + key[1 + LOG_KEY :]: key[1 : 1 + LOG_KEY] for key, _ in page}
+                self.store.commit(places, durable=False)
+                start = page[-1][0] + b"\0"
+        self.store.commit({_SCHEMA_KEY: str(SCHEMA).encode()}, durable=True)
 
     @contextmanager
     def write(self, *, durable: bool, on_failure: Callable[[], None] | None = None) -> Iterator[Transaction]:

@@ -5,6 +5,7 @@ Invariant: an entry is in only once all its parents are, or are refused.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
@@ -15,10 +16,11 @@ from ..errors import StoreCorrupt
 from ..protocol.entry import Entry, decode_entry
 from ..protocol.log import REFERENCE_COUNT, Position, choose_references, effective_time
 from ..protocol.range_index import RangeIndex, cid_of, path_of
-from .records import ENTRY, HEAD, INDEX, REFUSED, Records, after_prefix
+from .records import ENTRY, HEAD, INDEX, LOG_KEY, PLACE, REFUSED, Records, after_prefix
 
 MAX_REFUSED_BLOCK = 4 * 1024 * 1024
 GRAPH_CACHE = 4096  # entries whose place and parents are kept in memory
+MAX_WALK = 4096  # entries that are read to find out what heads descend from
 
 
 @attrs.frozen
@@ -39,7 +41,7 @@ class StoredLog:
 
     def __init__(self, records: Records, address: str) -> None:
         self.address = address
-        self.key = Cid.parse(address.split("/")[2]).digest[:16]
+        self.key = Cid.parse(address.split("/")[2]).digest[:LOG_KEY]
         self._records = records
         self._index = RangeIndex(
             lambda path: records.get(INDEX + self.key + path.encode()),
@@ -86,6 +88,10 @@ class StoredLog:
     def __contains__(self, cid: Cid) -> bool:
         return self.time_of(cid) is not None
 
+    def lacking(self, cids: Iterable[Cid]) -> list[Cid]:
+        """Those that are neither here nor refused: one look for each that is nowhere."""
+        return [cid for cid in cids if self._records.get(PLACE + cid.digest) is None or cid not in self]
+
     def __len__(self) -> int:
         return self.index.summary().count
 
@@ -112,6 +118,7 @@ class StoredLog:
             parents = [self.time_of(parent) or 0 for parent in entry.next]
             position = Position.of(effective_time(parents), entry.cid)
             self._records.put(ENTRY + self.key + entry.cid.digest, position.time.to_bytes(4, "big") + block)
+            self._records.put(PLACE + entry.cid.digest, self.key)
             self._move_heads(entry, position.time)
             self._remember(position, entry)
             positions.append(position)
@@ -130,6 +137,13 @@ class StoredLog:
     def refuse(self, cid: Cid, block: bytes) -> None:
         """Remember an ancestor that breaks the rules, so that it does not stand before its descendants."""
         self._records.put(REFUSED + self.key + cid.digest, block)
+        if self._records.get(PLACE + cid.digest) is None:
+            self._records.put(PLACE + cid.digest, self.key)
+
+    def refused(self) -> list[Cid]:
+        """Ancestors that were refused: who gets the log needs them to judge for itself."""
+        prefix = REFUSED + self.key
+        return [Cid(DAG_CBOR + key[len(prefix) :]) for key, _ in self._records.scan(prefix)]
 
     @property
     def newest(self) -> str:
@@ -169,6 +183,27 @@ class StoredLog:
         """Up to two entries whose digest starts so."""
         found = self._records.scan(ENTRY + self.key + digest)  # with what the open transaction inserted
         return [Cid(DAG_CBOR + key[-32:]) for key, _ in found[:2]]
+
+    def reached(self, heads: Iterable[Cid], wanted: Iterable[Cid], limit: int = MAX_WALK) -> list[Cid]:
+        """Those of `wanted` that are among `heads` or their ancestors, as far as reading so many entries tells."""
+        heads = [cid for cid in heads if cid in self]
+        sought = {cid: time for cid in wanted if (time := self.time_of(cid)) is not None}
+        if self.heads.keys() <= set(heads):
+            return list(sought)
+        earliest = min(sought.values(), default=0)
+        walk = [(-(self.time_of(cid) or 0), cid) for cid in dict.fromkeys(heads)]
+        heapq.heapify(walk)
+        seen, found = set(heads), list[Cid]()
+        while walk and len(found) < len(sought) and limit > 0:
+            time, cid = heapq.heappop(walk)
+            limit -= 1
+            if cid in sought:
+                found.append(cid)
+            for parent in self.parents(cid) if -time > earliest else ():
+                if parent not in seen:
+                    seen.add(parent)
+                    heapq.heappush(walk, (-(self.time_of(parent) or 0), parent))
+        return found
 
     def find(self, digest: bytes) -> Cid | None:
         """The entry whose digest starts with these bytes (16 or more), or the refused one, which others need too."""

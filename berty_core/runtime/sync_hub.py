@@ -128,9 +128,17 @@ class SyncHub:
                 self.store(peer, kind, verify_blocks(blocks, log.address, peer.group.group.signing_public), now)
             case HeldByPeer(LogKind.MESSAGES, cids):
                 self._held(peer, cids)
-            case InSync(LogKind.MESSAGES):  # what comes after this is news
-                peer.group.become_live()
-                self._held(peer, tuple(peer.group.deliveries.unheld()))
+            case InSync(kind):
+                self._in_step(peer, kind)
+
+    def _in_step(self, peer: SyncPeer, kind: LogKind) -> None:
+        """The peer holds exactly what we hold."""
+        group, device = peer.group, peer.partner.device
+        if device is not None and group.registers.get("device", device) is not None:
+            group.peers.in_step(device, kind, group.logs[kind].heads)
+        if kind is LogKind.MESSAGES:  # what comes after this is news
+            group.become_live()
+            self._held(peer, tuple(group.deliveries.unheld()))
 
     def store(self, peer: SyncPeer, kind: LogKind, verified: Verified, now: float) -> None:
         """Add verified entries, within a batch; who sent others among them is an offender, the good ones are kept."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
-from .conformance import run_suite
 from .report import BROKEN, NOT_RUN, PASSED, Report, Result, write_json
 from .rules import LEVELS, Suite
 
@@ -38,14 +37,14 @@ def conformance(
 ) -> None:
     """Check an installed plugin against the contract, rule by rule. Without NAME: list what can be checked.
 
+    A plugin says by an entry point of the group `berty.conformance` which suite checks it.
+    Exit code 1: a rule is broken.
+
     \b
     Examples:
       berty conformance
       berty conformance mdns
       berty conformance serial -o device=/dev/ttyUSB0 --peer /dev/ttyUSB1 --level hardware --report serial.json
-
-    A plugin says by an entry point of the group `berty.conformance` which suite checks it.
-    Exit code 1: a rule is broken.
     """
     if name is None:
         _list()
@@ -94,6 +93,8 @@ def _configured(suite: type[Suite], options: tuple[str, ...], level: str | None)
 
 
 def _run(suite: type[Suite], backend: str, quiet: bool) -> Report:
+    from .conformance import run_suite  # noqa: PLC0415  slow
+
     def show(result: Result) -> None:
         if result.status == BROKEN or not quiet:
             mark = MARKS.get(result.status, result.status)
@@ -104,6 +105,7 @@ def _run(suite: type[Suite], backend: str, quiet: bool) -> Report:
 
     if backend:
         click.echo(f"{suite.shown_title()} on {backend}, {suite.level}")
+
     report = run_suite(suite, backend=backend, progress=show)
     click.echo(report.line())
     sys.stdout.flush()

@@ -18,6 +18,7 @@ from .talk import Pair, say
 SEVERAL = 8
 AWAITS = 12
 NONSENSE = ("", " ", "nobody", "0", "-1", "127.0.0.1:1", "[::]:0", "../..", "a" * 5000, "\x00", "ä€😀")
+SILENCE = 0.3  # seconds that an unreliable link may be watched for bytes that cannot come
 
 
 class DialRules(TransportChecks):
@@ -40,12 +41,14 @@ class DialRules(TransportChecks):
 
     @rule(72, needs=(70,), when=(DIALS,))
     async def test_dial_nobody_there(self) -> None:
-        """`dial` of an endpoint that has gone is LinkLost within `dial_timeout`."""
+        """`dial` of an endpoint that has gone is LinkLost within `dial_timeout`, or gives a link that brings nothing,
+        and that is lost in that time if the medium is reliable.
+        """
         async with self.stage() as stage:
             one, other = await stage.start_all()
             endpoint = await self.meet(one, other)
             await stage.stop(other)
-            await self._no_link(one, endpoint)
+            await self._leads_nowhere(one, endpoint)
 
     @rule(73, needs=(72,), when=(DIALS,))
     async def test_dial_nonsense(self) -> None:
@@ -134,8 +137,8 @@ class DialRules(TransportChecks):
     async def test_dial_cancelled_dial(self) -> None:
         """`dial` may be cancelled at any await and leaves nothing open: what the other side got is lost."""
         async with self.running() as (one, other):
-            await self.dial(one, other, await self.meet(one, other))
             endpoint = await self.meet(one, other)
+            await self._open_and_close(one, other, endpoint)
             before = residue.descriptors()
             for position in range(1, AWAITS):
                 taken = len(other.host.links)
@@ -164,6 +167,21 @@ class DialRules(TransportChecks):
             return
         await link.aclose()
         raise AssertionError(f"`dial` gave a link to {endpoint.transport} {endpoint.address[:40]!r}, where nobody is")
+
+    async def _leads_nowhere(self, running: Running, endpoint: Endpoint) -> None:
+        try:
+            link = await self.soon(running.links.dial(endpoint), "`dial` did not end", self.traits.dial_timeout)
+        except LinkLost:
+            return
+        try:
+            with anyio.move_on_after(self.patience * (self.traits.dial_timeout if self.traits.reliable else SILENCE)):
+                heard = await link.receive()
+                raise AssertionError(f"a link on which nobody is brought {len(heard)} bytes")
+        except (LinkLost, EndOfStream):
+            return
+        finally:
+            await link.aclose()
+        expect(not self.traits.reliable, "`dial` gave a link on which nobody is, and it is not lost")
 
     async def _open_many(self, one: Running, other: Running, count: int) -> list[Pair]:
         endpoint = await self.meet(one, other)

@@ -194,11 +194,12 @@ class TransportChecks(Suite):
     async def _connected_by_itself(self, one: Running, other: Running) -> Pair:
         await self.show(one, self.beacon())
         await self.show(other, self.beacon())
-        link, remote = await self._accepted(one, 0), await self._accepted(other, 0)
+        link, remote = await self._accepted(one, one.used), await self._accepted(other, other.used)
+        one.used, other.used = one.used + 1, other.used + 1
         near, far = (link, other) if link.initiator else (remote, one)
 
         async def accepted() -> Link:
-            return await self._accepted(far, 0)
+            return await self._accepted(far, far.used - 1)
 
         return Pair(near, await greet(near, accepted, self.patience))
 

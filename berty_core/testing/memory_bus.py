@@ -21,6 +21,7 @@ from ..contracts.hookspecs import hookimpl
 from ..contracts.transport import Budget, Datagram, Endpoint, Priority, Probe, State, Traits, TransportHost
 from ..contracts.transport import TransportSpec as Spec
 from ..errors import BudgetSpent, DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
+from ..protocol.airtime import AirtimeLedger
 
 ROOM = 256  # datagrams that one subscription keeps
 MAX_TOPIC = 64
@@ -69,7 +70,7 @@ class MemoryBusNetwork:
         weather: Weather = Weather(),
         seed: int = 0,
         hears: Callable[[int, int], bool] = lambda sender, listener: True,
-        budget: Callable[[TransportHost], Budget] | None = None,
+        budget: Callable[[TransportHost], AirtimeLedger] | None = None,
     ) -> None:
         self.name = name
         self.weather = weather
@@ -247,7 +248,7 @@ class MemoryBusTransport:
         self._network = network
         self._host: TransportHost | None = None
         self._running = False
-        self._budget: Budget | None = None
+        self._budget: AirtimeLedger | None = None
         self._bus = MemoryBus(self, network)
         self._coming: list[tuple[float, int, Datagram, bytes | None]] = []  # a heap by time of arrival
         self._count = 0
@@ -290,11 +291,8 @@ class MemoryBusTransport:
             raise LinkLost("this transport does not run")
         if deadline is not None and host.now() > deadline:
             raise DeadlinePassed("the datagram is too old by now")
-        if self._budget is not None:
-            if self._budget.allowed_at(len(data), host.now()) > host.now():
-                raise BudgetSpent("the airtime of this window is used up")
-            if spend := getattr(self._budget, "spend", None):
-                spend(len(data), host.now())
+        if self._budget is not None and not self._budget.take(len(data), host.now()):
+            raise BudgetSpent("the airtime of this window is used up")
         await self._network.put(self, data, topic)
 
     def subscribed(self, topic: bytes | None) -> _Subscription:

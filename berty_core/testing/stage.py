@@ -53,6 +53,7 @@ class Running:
         self.ended = anyio.Event()
         self.scope = anyio.CancelScope()
         self.error: BaseException | None = None
+        self.used = 0  # of the links that came up by themselves
 
     @property
     def links(self) -> LinkTransport:

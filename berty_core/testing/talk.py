@@ -16,7 +16,7 @@ from .rules import expect
 
 WAIT = 10.0  # seconds for something to arrive, times the patience of the suite, beside what its bits take
 AGAIN = 0.05  # seconds after which an unreliable medium is tried again, times the patience
-GREETING = b"berty conformance kit"
+GREETING = b"berty conformance."  # it fits the smallest mtu
 
 
 @attrs.frozen

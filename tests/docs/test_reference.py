@@ -105,11 +105,22 @@ def test_members_of_public_classes(name: str) -> None:
             re.findall(r"^\| `([a-z]+)` \|", text.split("## `Message`")[1].split("\n## ")[0], re.MULTILINE)
         )
         return
-    for member in re.findall(r"`(?:await )?node\.([a-z]+)", text):
+    for member in re.findall(r"`(?:await )?node\.([a-z_]+)", text):
         assert hasattr(kind, member) or f"self.{member}:" in inspect.getsource(kind.__init__)
 
 
-@pytest.mark.parametrize("function", ["Node.open", "Node.send", "Node.messages", "create_home", "Message.answer"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "Node.open",
+        "Node.send",
+        "Node.messages",
+        "Node.export_bundle",
+        "Node.import_bundle",
+        "create_home",
+        "Message.answer",
+    ],
+)
 def test_parameters_are_in_the_page(function: str) -> None:
     """Each parameter of the documented functions is named where they are."""
     name, _, member = function.partition(".")

@@ -90,6 +90,20 @@ def test_a_walk_looks_at_the_difference_only() -> None:
     assert not_descended_from(graph, [chain[-1]], [chain[-1]]) == []
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_common_past_is_not_walked(seed: int) -> None:
+    """Where two branches meet in the past the walk ends, from whichever side that place was seen first."""
+    chance = random.Random(seed)
+    graph = RandomGraph()
+    cid = graph.add((), chance)
+    past = [cid := graph.add((cid,), chance) for _ in range(500)]
+    known = graph.add((past[-1],), chance)
+    side = graph.add((past[-2],), chance)
+    new = graph.add((graph.add((known,), chance), side), chance)
+    assert set(not_descended_from(graph, [new], [known])) == graph.descent([new]) - graph.descent([known])
+    assert graph.visits < 30
+
+
 def test_a_walk_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much is missing, so many entries are looked at and no more."""
     monkeypatch.setattr(ancestry, "MAX_WALK", 10)

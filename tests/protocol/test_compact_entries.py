@@ -125,6 +125,16 @@ def test_another_name_is_refused(log: MemoryLog) -> None:
         log.compactor().expand(bytes(6), log.compactor().shrink(block_of(log, cid)))
 
 
+def test_a_name_of_two_entries_names_none(log: MemoryLog) -> None:
+    """Where two entries share the beginning of their digests, what builds on one of them goes in the long form."""
+    cid = log.append(message(b"merge"))
+    (parent, *_) = decode_entry(block_of(log, cid)).next
+    log.names[parent.digest[:6]] = [parent, parent]
+    data = log.compactor().shrink(block_of(log, cid))
+    assert parent.digest in data
+    assert log.compactor().expand(short_id(cid), data) == block_of(log, cid)
+
+
 def test_a_bomb_is_not_inflated(log: MemoryLog) -> None:
     """What inflates beyond the limit is refused."""
     bomb = bytes((WHOLE,)) + zlib.compress(bytes(MAX_WHOLE + 1))

@@ -94,6 +94,29 @@ def test_a_parent_that_is_missing_is_asked_for() -> None:
     assert len(bob.logs[MESSAGES].blocks) == 2 and room.count(EntryFrame) == 1, "the second is not sent again"
 
 
+def test_ancestors_of_what_stands_alone_are_asked_for() -> None:
+    """An entry that needs no parents to be made waits for them in the log, and they are asked for."""
+    room = MemberRoom(2)
+    ann, bob = room.members
+    room.write(ann)
+    cid = room.write(ann)
+    log = ann.logs[MESSAGES]
+    data = log.compactor().shrink(log.blocks[cid], alone=True)
+    room.hear(bob, encode_groupcast(EntryFrame(MESSAGES, short_id(cid), data)))
+    assert not bob.logs[MESSAGES].blocks and bob.machine._needs.lacking
+
+
+def test_an_entry_is_heard_once() -> None:
+    """The same entry again, by whomever, is nothing new."""
+    room = MemberRoom(2)
+    ann, bob = room.members
+    room.write(ann)
+    (said,) = ann.machine.take()
+    for _ in range(3):
+        room.hear(bob, said.frame)
+    assert len(bob.events) == 1
+
+
 def test_pieces_are_asked_for() -> None:
     """Of an entry that came in part only the missing pieces are sent again."""
     room = MemberRoom(2)
@@ -115,6 +138,8 @@ def test_one_answers_for_all() -> None:
     history(room, room.members[0], 20)
     share(room.members[0], *room.members[1:7])
     room.until(room.agree)
+    until = room.now + 300
+    room.until(lambda: room.now > until)
     assert room.count(EntryFrame) < 2 * 20
 
 

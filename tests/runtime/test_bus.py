@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from berty_core.contracts.transport import State
+from berty_core.contracts.transport import State, TransportHost
+from berty_core.protocol.airtime import AirtimeLedger
 from berty_core.runtime.node import Node
 from berty_core.testing.memory_bus import MemoryBusNetwork, Weather
 from berty_core.testing.memory_transport import MemoryNetwork
@@ -125,6 +127,24 @@ async def test_strangers_on_the_bus(tmp_path: Path) -> None:
         assert await see(bob, lambda: [len(log) for log in bob.replica.groups[group].logs.values()]) == before
         assert await texts(bob, "group") == ["hello"] and await texts(dan, "group") == ["another"]
         assert hub.foreign and not hub.refused
+
+
+async def test_airtime_is_kept(tmp_path: Path) -> None:
+    """Where airtime is limited nothing is said beyond it, a text waits until it may, and comes."""
+    ledgers: list[AirtimeLedger] = []
+
+    def budget(host: TransportHost) -> AirtimeLedger:
+        ledgers.append(AirtimeLedger(2000.0, 2.0, float, monotonic=time.monotonic))
+        return ledgers[-1]
+
+    bus = MemoryBusNetwork(budget=budget)
+    async with nodes_on(bus, tmp_path, "Ann", "Bob") as (ann, bob):
+        await group_of(ann, bob)
+        for number in range(10):
+            await ann.send("group", str(number))
+        await has(bob, "group", *map(str, range(10)))
+    assert len(ledgers) == 2
+    assert sum(map(len, bus.heard)) > 2000
 
 
 async def test_a_bus_that_is_too_short(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,8 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from berty_core.contracts.bus import Priority
 from berty_core.ids import GroupId
@@ -217,6 +219,28 @@ def test_ten_in_a_group() -> None:
     air.until(lambda: states(devices[0], group) == {"held": 1})
     air.until(lambda: len(_holders(devices[0], group)) == 9)
     assert all(device.texts(group) == ["exactly twenty bytes"] for device in devices)
+
+
+WORLD, (TARGET, OTHER), GROUP_ID = members(2)
+AIR = Air(WORLD)
+(STATION,) = AIR.join(TARGET)
+TARGET.send(GROUP_ID, "hello")
+NAMES = [cid.digest[:6] for log in TARGET.group(GROUP_ID).logs.values() for cid in log.cids()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 8), st.booleans(), st.sampled_from([b"", *NAMES]), st.binary(max_size=150))))
+def test_whatever_a_member_says(said: list[tuple[int, bool, bytes, bytes]]) -> None:
+    """Any bytes under the group's seal, and any without it, change nothing and end nothing."""
+    key, before, sender = STATION.hub._groups[GROUP_ID].key, WORLD.sizes(), WORLD.entropy(4)
+    for number, (kind, messages, name, data) in enumerate(said):
+        body = bytes((kind | 0x80 * messages,)) + name + data
+        AIR.hear(STATION, key.seal(sender, number, body))
+        AIR.hear(STATION, data)
+    WORLD.now += 30
+    STATION.hub.wake(WORLD.now)
+    assert all(len(outgoing.data) <= 233 for outgoing in STATION.hub.collect(WORLD.now))
+    assert WORLD.sizes() == before and TARGET.texts(GROUP_ID) == ["hello"]
 
 
 def _holders(device: Device, group: GroupId) -> tuple[object, ...]:

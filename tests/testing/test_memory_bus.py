@@ -14,6 +14,7 @@ from anyio.abc import ObjectReceiveStream
 from berty_core.contracts.bus import Bus, Datagram, Endpoint, Priority
 from berty_core.contracts.transport import State
 from berty_core.errors import BudgetSpent, DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
+from berty_core.protocol.airtime import AirtimeLedger
 from berty_core.testing.memory_bus import ROOM, MemoryBusNetwork, MemoryBusTransport, Weather
 
 pytestmark = pytest.mark.anyio
@@ -207,34 +208,9 @@ async def test_a_transport_that_stops() -> None:
         await transport.run(Host())  # type: ignore[arg-type]
 
 
-class Once:
-    """A budget of one datagram."""
-
-    limit, window = 1.0, 3600.0
-
-    def __init__(self) -> None:
-        self.spent = 0
-
-    def airtime(self, size: int) -> float:
-        """One second each."""
-        return 1.0
-
-    def left(self, now: float) -> float:
-        """What is left."""
-        return 1.0 - self.spent
-
-    def allowed_at(self, size: int, now: float) -> float:
-        """Now, or in an hour."""
-        return now + 3600 * self.spent
-
-    def spend(self, size: int, now: float) -> None:
-        """One is gone."""
-        self.spent += 1
-
-
 async def test_the_budget_is_kept() -> None:
     """What the budget does not allow is not sent."""
-    network = MemoryBusNetwork(budget=lambda host: Once())
+    network = MemoryBusNetwork(budget=lambda host: AirtimeLedger(5.0, 3600.0, float))
     async with buses(network, 1) as (a,):
         assert network.traits.budgeted
         await say(a, b"one")

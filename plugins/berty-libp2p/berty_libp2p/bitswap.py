@@ -23,7 +23,7 @@ from .peers import PeerId
 
 PROTOCOL: Final = "/ipfs/bitswap/1.2.0"
 MAX_MESSAGE: Final = 4 * 1024 * 1024
-MAX_BLOCK: Final = 2 * 1024 * 1024
+MAX_BLOCK: Final = MAX_MESSAGE - 4096  # entries end at 2 MiB; to go past a larger one it must be seen
 PACKED: Final = 512 * 1024  # bytes of blocks after which a message is closed
 OVERHEAD: Final = 16  # bytes, at most, around each part of a message
 SMALL: Final = 4096  # bytes; a block of this size is sent where only its presence was asked for
@@ -153,7 +153,7 @@ class Bitswap:
             if wanted.say_no:
                 self._say(peer, cid, DONT_HAVE)
             return
-        self._give(peer, cid, wanted, block)
+        self._give_in_time(peer, cid, wanted, block)
 
     def added(self, cid: Cid, block: bytes) -> None:
         """A block is here that was not before: whoever asked for it gets it."""
@@ -161,10 +161,14 @@ class Bitswap:
             wanted = peer.wanted.get(cid)
             if wanted is None or cid in peer.due or cid in peer.looking:
                 continue
-            if peer.size < MAX_MESSAGE:
-                self._give(peer, cid, wanted, block)
-            else:
-                peer.due[cid] = None
+            self._give_in_time(peer, cid, wanted, block)
+
+    def _give_in_time(self, peer: _Peer, cid: bytes, wanted: _Wanted, block: bytes) -> None:
+        """A peer that does not read finds its blocks in the store later."""
+        if peer.size < MAX_MESSAGE:
+            self._give(peer, cid, wanted, block)
+        else:
+            peer.due[cid] = None
 
     # -- peers ---------------------------------------------------------------------------------
 
@@ -335,11 +339,13 @@ class Bitswap:
             self._say(peer, cid, HAVE)
             return
         del peer.wanted[cid]
+        if peer.open_size + len(block) > MAX_BLOCK:
+            self._close_message(peer)
         peer.out.payload.add(prefix=cid[:4], data=block)
         self._grow(peer, len(block))
 
     def _say(self, peer: _Peer, cid: bytes, presence: int) -> None:
-        if peer.size > 2 * MAX_MESSAGE:
+        if peer.size > 3 * MAX_MESSAGE:
             raise RemoteProtocolError("the peer asks for blocks faster than it reads")
         peer.out.presences.add(cid=cid, type=presence)
         self._grow(peer, len(cid))

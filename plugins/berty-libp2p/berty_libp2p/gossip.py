@@ -113,6 +113,10 @@ class Gossip:
         """The peers that follow a topic."""
         return [name for name, peer in self._peers.items() if topic in peer.topics]
 
+    def followed_by(self, name: PeerId) -> frozenset[str]:
+        """The topics that a peer follows, ours or not."""
+        return frozenset(self._peers[name].topics) if name in self._peers else frozenset()
+
     def mesh(self, topic: str) -> frozenset[PeerId]:
         """The peers that get and send every message of a topic."""
         return frozenset(self._mesh.get(topic, ()))

@@ -232,6 +232,11 @@ class Host:
         self.flush()
         self._due_changed.set()
 
+    def cancel(self, cids: Iterable[Cid]) -> None:
+        """Want blocks no longer."""
+        self.exchange.cancel(cids, self.clock())
+        self.flush()
+
     def added(self, cid: Cid, block: bytes) -> None:
         """A block is here that was not before: who waits for it gets it."""
         self.exchange.added(cid, block)

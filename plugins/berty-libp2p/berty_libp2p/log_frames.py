@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from berty_core.contracts.session import Log
-from berty_core.errors import RemoteProtocolError
+from berty_core.errors import LocalProtocolError, RemoteProtocolError
 from berty_core.ids import DeviceId
 from berty_core.protocol.entry import decode_entry
 from berty_core.protocol.heads import Heads, entry_of, head_of, open_heads, parse_heads, raw_rotation, seal_heads
@@ -31,13 +31,14 @@ FRAME_HEADS: Final = 500
 class Frame:
     """What a peer says of a log: blocks that hash to what they claim, in its order. Signatures are not checked yet.
 
-    Whoever has the log's link key can name any `device`.
+    Whoever has the log's link key can name any `device` and any `peer_id` (binary).
     """
 
     log: Log
     rotation: bytes
     blocks: tuple[bytes, ...] = attrs.field(repr=False)
     device: DeviceId | None = None
+    peer_id: bytes = b""
 
 
 class LogFrames:
@@ -71,7 +72,18 @@ class LogFrames:
             return None
         if heads.address != log.address:
             raise RemoteProtocolError("a heads message for one log that names another")
-        return Frame(log, sealed.raw_rotation, tuple(entry_of(head)[1] for head in heads.heads), heads.device)
+        blocks = tuple(entry_of(head)[1] for head in heads.heads)
+        return Frame(log, sealed.raw_rotation, blocks, heads.device, heads.peer_id)
+
+    def out_of_time(self, data: bytes, logs: Iterable[Log]) -> Log | None:
+        """Which of these logs a frame is for that no rotation of ours names; None for none, or what is no frame."""
+        try:
+            sealed = parse_heads(data)
+            if sealed.raw_rotation in self._by_rotation:
+                return None
+            return next((log for log in logs if open_heads(sealed, log.link_key) is not None), None)
+        except RemoteProtocolError:
+            return None
 
     def write(self, log: Log, blocks: Iterable[bytes], now: float, rotation: bytes = b"") -> bytes:
         """A frame that brings these entries, oldest first; `rotation` of a peer's frame, or today's."""
@@ -80,6 +92,27 @@ class LogFrames:
         return seal_heads(
             Heads(log.address, heads, log.device, bytes(self._peer_id)), log.link_key, rotation, self._entropy(24)
         )
+
+    def pack(
+        self, log: Log, blocks: Iterable[bytes], size: int, now: float, rotation: bytes = b""
+    ) -> Iterator[tuple[list[bytes], bytes]]:
+        """Runs of entries of about `size` bytes, each with its frame; none at all is one empty frame.
+
+        An entry that unfolds in JSON beyond what a frame may hold is left out: who wants it asks for its block.
+        """
+        empty = True
+        for portion in portions(blocks, size):
+            for run in (portion, *([block] for block in portion)):
+                try:
+                    data = self.write(log, run, now, rotation)
+                except LocalProtocolError:
+                    continue
+                empty = False
+                yield run, data
+                if run is portion:
+                    break
+        if empty:
+            yield [], self.write(log, [], now, rotation)
 
     def _index(self, now: float) -> None:
         self._day = int(now // DAY)

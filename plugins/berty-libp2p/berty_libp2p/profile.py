@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final
 
 import anyio
-import ifaddr
 from anyio.abc import TaskStatus
 
 from berty_core.contracts.session import PeerView, ProfileHost
@@ -64,7 +63,7 @@ class Libp2pProfile:
                 self._exchange, self._dialler = exchange, dialler
                 for address in (*kept, *self._asked_for):
                     dialler.want(address)
-                tasks.start_soon(_prefer_private, exchange)
+                tasks.start_soon(_look_after, exchange, host, reasons)
                 if services is not None:
                     discovery = Discovery(services, exchange.node, dialler, host)
                     tasks.start_soon(partial(discovery.run, discoverable=self._config.discoverable))
@@ -153,13 +152,17 @@ class Libp2pProfile:
         return found[:MAX_SHOWN]
 
 
-async def _prefer_private(exchange: Exchange) -> None:
-    """A private session that opened later makes a link superfluous."""
+async def _look_after(exchange: Exchange, host: ProfileHost, words: tuple[str, ...]) -> None:
+    """A private session that opened later makes a link superfluous; peers that cannot take part are told of."""
+    told: tuple[str, ...] = ()
     while True:
         await anyio.sleep(LOOK)
         for peer in list(exchange.node.peers):
             if exchange.is_met_privately(peer):
                 exchange.node.close_peer(peer)
+        if (found := exchange.misfits()) != told:
+            told = found
+            host.state(State.ACTIVE, (*words, *told))
 
 
 async def _listen_near(exchange: Exchange, host: str, port: int, *, exact: bool) -> Multiaddr:
@@ -194,6 +197,8 @@ def _spelled_out(address: Multiaddr) -> Iterator[Multiaddr]:
     if host not in EVERYWHERE:
         yield address
         return
+    import ifaddr  # noqa: PLC0415  slow: it looks for a C library, by a process of its own
+
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             text = entry.ip if isinstance(entry.ip, str) else entry.ip[0]

@@ -250,7 +250,6 @@ class Engine(Aioquic):
                 self.reset(number)
                 yield StreamReset(number)
             case quic_events.StopSendingReceived(stream_id=number):
-                yield from self._opened(number)
                 yield StreamUnread(number)
 
     def _opened(self, number: int) -> Iterator[StreamOpened]:

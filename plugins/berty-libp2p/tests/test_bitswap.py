@@ -214,9 +214,9 @@ def test_wants_of_a_peer_are_bounded() -> None:
     assert len(made._peers[ONE].wanted) == MAX_WANTED
     assert sum(len(said.presences) for said in messages(made)[ONE]) == 2 * MAX_WANTED
     with pytest.raises(RemoteProtocolError, match="faster than it reads"):
-        for _ in range(100):
+        for _ in range(150):
             made.receive(ONE, asking(*cids[MAX_WANTED:]), 0.0)
-    assert sum(len(frame) for _, frame in made.take()) <= 2 * MAX_MESSAGE + 128
+    assert sum(len(frame) for _, frame in made.take()) <= 3 * MAX_MESSAGE + 128
     with pytest.raises(RemoteProtocolError, match="identifier of 129"):
         made.receive(ONE, asking(bytes(129), cancel=False), 0.0)
 
@@ -224,7 +224,7 @@ def test_wants_of_a_peer_are_bounded() -> None:
 def test_blocks_for_a_slow_peer_wait_in_the_store() -> None:
     """Nothing is looked up for a peer that does not read, and blocks that come meanwhile are looked up later."""
     made = engine(ONE)
-    blocks = [bytes([number]) * MAX_BLOCK for number in range(6)]
+    blocks = [bytes([number]) * (MAX_MESSAGE // 2) for number in range(6)]
     made.receive(ONE, asking(*map(cid_of, blocks)), 0.0)
     assert made.lookups(lambda _: False) == []
     made.lookups()
@@ -236,12 +236,12 @@ def test_blocks_for_a_slow_peer_wait_in_the_store() -> None:
     assert made.take(lambda _: False) == []
     assert lookups(made) == {}
     got = [part.data for said in messages(made)[ONE] for part in said.payload]
-    assert got == blocks[:3]
-    assert lookups(made) == {ONE: (cid_of(blocks[3]),)}
+    assert got == blocks[:2]
+    assert lookups(made) == {ONE: (cid_of(blocks[2]), cid_of(blocks[3]))}
 
 
 def test_what_must_not_be_given_is_denied() -> None:
-    """A block over 2 MiB, or an identifier of another kind."""
+    """A block that no message holds, or an identifier of another kind."""
     made = engine(ONE)
     large = bytes(MAX_BLOCK + 1)
     made.receive(ONE, asking(cid_of(large), b"Qm"), 0.0)
@@ -251,6 +251,21 @@ def test_what_must_not_be_given_is_denied() -> None:
     assert [entry.type for entry in messages(made)[ONE][0].presences] == [DONT_HAVE, DONT_HAVE]
     made.fetch([cid_of(large)], [ONE], 0.0)
     assert made.receive(ONE, blocks_message(large), 0.0) == []
+
+
+def test_the_largest_block_goes_alone() -> None:
+    """Behind small ones that wait already it begins a message of its own, and both are within the limit."""
+    made = engine(ONE)
+    small, large = b"small", bytes(MAX_BLOCK)
+    made.receive(ONE, asking(cid_of(small), cid_of(large)), 0.0)
+    made.lookups()
+    for block in (small, large):
+        made.answer(ONE, cid_of(block), block)
+    frames = [frame for _, frame in made.take()]
+    assert len(frames) == 2
+    assert all(len(frame) <= MAX_MESSAGE + 4 for frame in frames)
+    made.fetch([cid_of(large)], [ONE], 0.0)
+    assert [type(event) for event in made.receive(ONE, blocks_message(large), 0.0)] == [BlockFetched]
 
 
 def test_a_stream_that_was_opened_anew() -> None:

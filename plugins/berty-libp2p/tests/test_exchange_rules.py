@@ -90,11 +90,14 @@ async def group_of(one: Person) -> tuple[Group, Log]:
 def entries(group: Group, log: Log, count: int, parents: tuple[Cid, ...] = (), size: int = 40) -> list[bytes]:
     """A run of entries that the group signed, each behind the one before; what they hold cannot be read."""
     blocks: list[bytes] = []
+    behind: list[Cid] = []
     for number in range(count):
+        refs = tuple(behind[-64:-1:9])
         entry, block = sign_entry(
-            LogIdentity.of(group.signing_key), log.address, os.urandom(size), parents, (), number + 1
+            LogIdentity.of(group.signing_key), log.address, os.urandom(size), parents, refs, number + 1
         )
         parents = (entry.cid,)
+        behind.append(entry.cid)
         blocks.append(block)
     return blocks
 

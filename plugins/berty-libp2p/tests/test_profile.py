@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -308,3 +309,10 @@ async def test_the_plugin_is_found() -> None:
     assert profile.peers() == profile.addresses() == ()
     with pytest.raises(LocalProtocolError, match="Libp2pConfig"):
         Libp2pSpec().probe(object())
+
+
+async def test_importing_it_is_light() -> None:
+    """What only some nodes need is imported there: other networks' libraries, and a search for a C library."""
+    program = "import sys, berty_libp2p.profile; print(*sys.modules)"
+    done = await anyio.run_process([sys.executable, "-c", program])
+    assert {"ifaddr", "zeroconf", "berty_mdns", "aioquic", "ctypes.util"}.isdisjoint(done.stdout.decode().split())

@@ -128,6 +128,8 @@ class Net:
         if self.accepted is not None:
             answers += self.accepted.take(self.now)
             self.server.update(self.accepted)
+            named = {one.cid for one in self.accepted._engine._host_cids if one.was_sent}
+            assert named <= self.server._by_id.keys()
         for data, address in answers:
             moved = True
             self.sent[1] += len(data)
@@ -641,7 +643,9 @@ def test_other_versions_are_told_ours_and_small_datagrams_nothing() -> None:
     assert server.receive(unknown + bytes(1200), CLIENT, 0.0, UNIX) is None
     ((answer, _),) = server.take()
     assert answer[1:5] == bytes(4) and answer.endswith(bytes.fromhex("00000001"))
-    for silent in (unknown, unknown + bytes(1000), answer + bytes(1200), b"\x40" + bytes(1300), b""):
+    version_one = b"\0\0\0\1\x08" + bytes(8) + b"\x08" + bytes(1300)
+    early, handshake = b"\xd0" + version_one, b"\xe0" + version_one
+    for silent in (unknown, unknown + bytes(1000), early, handshake, answer + bytes(1200), b"\x40" + bytes(1300), b""):
         assert server.receive(silent, CLIENT, 0.0, UNIX) is None
     assert server.take() == []
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -16,6 +16,7 @@ import pytest
 from anyio.abc import ConnectedUDPSocket, SocketAttribute, TaskGroup, UDPSocket
 from berty_libp2p import bitswap, gossip
 from berty_libp2p import host as host_module
+from berty_libp2p.connection import HANDSHAKE_TIMEOUT
 from berty_libp2p.host import Host
 from berty_libp2p.link import ROOM, Stream
 from berty_libp2p.multiaddr import Multiaddr, Target
@@ -26,7 +27,7 @@ from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import EndOfStream, LinkLost, LocalProtocolError, TransportError
 
 from .application import Application, until
-from .test_host import UPPER, described, until_true, upper
+from .test_host import UPPER, described, upper
 
 pytest.importorskip("aioquic", reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
 from berty_libp2p import quic, quic_engine
@@ -38,8 +39,20 @@ SIZES = (0, 1, 4096, 256 * 1024 + 1, 2 * 1024 * 1024)
 pytestmark = pytest.mark.anyio
 
 
+class Clock:
+    """The system's, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 @asynccontextmanager
-async def running(count: int) -> AsyncIterator[list[tuple[Host, Application, Multiaddr]]]:
+async def running(
+    count: int, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[list[tuple[Host, Application, Multiaddr]]]:
     """Nodes that listen for QUIC on loopback."""
     made = []
     async with anyio.create_task_group() as tasks:
@@ -47,11 +60,18 @@ async def running(count: int) -> AsyncIterator[list[tuple[Host, Application, Mul
             application = Application()
             key = PrivateKey(os.urandom(32))
             served = {UPPER: upper, SINK: unread}
-            host = Host(key, os.urandom, time.monotonic, time.time_ns(), application, application, served)
+            host = Host(key, os.urandom, clock, time.time_ns(), application, application, served)
             await tasks.start(host.run)
             made.append((host, application, await host.listen_quic("127.0.0.1")))
         yield made
         tasks.cancel_scope.cancel()
+
+
+async def until_true(condition: Callable[[], object]) -> None:
+    """Wait for what no event tells."""
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.sleep(0.01)
 
 
 async def unread(peer: PeerId, stream: Stream) -> None:
@@ -122,8 +142,9 @@ async def test_gossip_through_a_third_node() -> None:
         assert third.messages == [("t", b"%d" % number, one.peer_id) for number in range(100)]
 
 
-async def test_blocks_of_every_size() -> None:
+async def test_blocks_of_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """They go both ways, many at once, and one that nobody has is told of."""
+    monkeypatch.setattr(bitswap, "PATIENCE", 60.0)
     async with running(2) as ((one, first, _), (two, second, address)):
         await one.dial(address)
         await described(one, first, two.peer_id)
@@ -166,19 +187,20 @@ async def test_a_stream_that_is_not_read_fills_and_no_more(monkeypatch: pytest.M
         await one.dial(address)
         await described(one, first, two.peer_id)
         stream = await one.open_stream(two.peer_id, SINK)
-        stream.send(bytes(4 * ROOM))
+        stream.send(bytes(ROOM))
         connection = one.peers[two.peer_id].links[0].connection
-        await until_true(lambda: connection.backlog(stream._number) <= 4 * ROOM - quic_engine.STREAM_WINDOW + 100)
+        await until_true(lambda: connection.backlog(stream._number) <= ROOM - quic_engine.STREAM_WINDOW + 100)
         assert await one.ping(two.peer_id) >= 0
         waiting = [role for link in two._links for role in link._roles.values() if isinstance(role, Stream)]
         assert sum(map(len, waiting[0]._incoming)) <= quic_engine.STREAM_WINDOW
-        assert connection.backlog(stream._number) >= 4 * ROOM - quic_engine.STREAM_WINDOW
+        assert connection.backlog(stream._number) >= ROOM - quic_engine.STREAM_WINDOW
         READ.set()
         await until_true(lambda: connection.backlog(stream._number) == 0)
 
 
 async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks for a peer that reads nothing wait in the exchange, not in the connection; they come when it reads."""
+    monkeypatch.setattr(bitswap, "PATIENCE", 60.0)
     async with running(2) as ((one, first, _), (two, second, address)):
         await one.dial(address)
         await described(one, first, two.peer_id)
@@ -186,6 +208,7 @@ async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytes
         cids = [first.put(os.urandom(32 * 1024)) for _ in range(192)]
         link = two.peers[one.peer_id].links[0]
         kept: list[tuple[int, int]] = []
+        consumed = link.connection.consumed
         monkeypatch.setattr(link.connection, "consumed", lambda stream, count: kept.append((stream, count)))
         two.fetch(cids)
         there = one.peers[two.peer_id].links[0]
@@ -194,9 +217,9 @@ async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytes
         (speaking,) = (number for name, number in there._speaking.items() if "bitswap" in name)
         assert there.connection.backlog(speaking) < ROOM + bitswap.LOOKUPS * 33 * 1024 < 192 * 32 * 1024
         assert len(second.fetched) < 192
-        monkeypatch.undo()
+        monkeypatch.setattr(link.connection, "consumed", consumed)
         for stream, count in kept:
-            link.connection.consumed(stream, count)
+            consumed(stream, count)
         link.flush()
         await until(second, lambda: len(second.fetched) == 192, 30)
 
@@ -224,20 +247,20 @@ async def test_a_name_is_looked_up() -> None:
         assert await one.dial(Multiaddr((("dns4", "localhost"), *address.parts[1:]))) == two.peer_id
 
 
-async def test_strangers_that_say_nothing_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_strangers_that_say_nothing_are_forgotten() -> None:
     """First datagrams that nothing follows are dropped when their time is over; nonsense begins nothing."""
-    monkeypatch.setattr(quic, "HANDSHAKE_TIMEOUT", 0.3)
-    async with running(2) as ((one, _, _), (two, _, address)):
+    clock = Clock()
+    async with running(2, clock) as ((one, _, _), (two, _, address)):
         target = address.target
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             party = quic.QuicParty(PrivateKey(os.urandom(32)), os.urandom, lambda _: False)
             for number in range(5):
-                ((first, _),) = party.dial(number, None, time.monotonic(), time.time()).take(time.monotonic())
+                ((first, _),) = party.dial(number, None, clock(), time.time()).take(clock())
                 stranger.sendto(first, (target.host, target.port))
                 stranger.sendto(os.urandom(1300), (target.host, target.port))
             await until_true(lambda: len(two._links) == 5)
+            clock.ahead += HANDSHAKE_TIMEOUT
             await until_true(lambda: not two._links)
-        monkeypatch.undo()
         assert await one.dial(address) == two.peer_id
 
 
@@ -259,17 +282,18 @@ async def test_links_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_peer_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is gone without a goodbye, as a phone does, is missed; what waits for it is told."""
-    monkeypatch.setattr(quic_engine, "IDLE_TIMEOUT", 1.0)
-    monkeypatch.setattr(quic, "KEEPALIVE", 0.3)
-    async with running(2) as ((one, first, _), (two, _, address)):
+    clock = Clock()
+    async with running(1, clock) as ((one, first, _),), running(1) as ((two, _, address),):
         await one.dial(address)
         await described(one, first, two.peer_id)
         stream = await one.open_stream(two.peer_id, UPPER)
+        await until_true(lambda: not one.peers[two.peer_id].links[0].connection._negotiating)
         for link in two._links:
             assert isinstance(link._pump, QuicPump)
             monkeypatch.setattr(link._pump, "deliver", lambda *_: None)
             monkeypatch.setattr(link._pump, "_transmit", lambda: None)
-        with pytest.raises(LinkLost, match="nothing was heard"):
+        clock.ahead += quic_engine.IDLE_TIMEOUT
+        with anyio.fail_after(10), pytest.raises(LinkLost, match="nothing was heard from the peer for 30 s"):
             await stream.receive()
         await until(first, lambda: two.peer_id not in one.peers)
 

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from berty_libp2p import gap as gaps
 from berty_libp2p.gap import Gap, Pair
 from berty_libp2p.local_records import LIFETIME, MAX_MESSAGE, decode_records, encode_records
 from berty_libp2p.log_frames import DAY, LogFrames, portions
@@ -207,6 +208,44 @@ def test_a_gap_is_followed_back_and_handed_on_parents_first() -> None:
     assert len(taken) == asked + 1
     assert not gap.ready
     assert gap.take() == []
+
+
+@pytest.mark.parametrize("limit", [3, 7, 40, 100])
+def test_a_gap_that_is_larger_than_what_may_be_kept(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """It is handed on in stretches from below, parents first; nothing is missing, and no more is ever kept."""
+    monkeypatch.setattr(gaps, "MAX_ENTRIES", limit)
+    made = chain(90)
+    by_cid = {entry.cid: (entry, block) for entry, block in made}
+    gap, stored = Gap(), set[Cid]()
+    links, fetched = gap.add([made[-1]]), 0
+    while True:
+        while links or gap.fetching:
+            gap.fetching.update(cid for cid in links if cid not in stored)
+            batch = sorted(gap.fetching)[:2]
+            fetched += len(batch)
+            links = gap.add([by_cid[cid] for cid in batch])
+            if gap.full:
+                assert len(gap) <= limit + 2
+                links, _ = gap.sink()
+        for entry, _ in gap.take():
+            assert set(entry.next) <= stored
+            stored.add(entry.cid)
+        begun = gap.rise()
+        if not begun:
+            break
+        links = [cid for cid in begun if cid not in stored]
+    assert stored == ancestors(by_cid, made[-1][0].cid)
+    assert fetched <= (len(stored) if limit == 100 else len(stored) ** 2)
+
+
+def ancestors(by_cid: dict[Cid, Pair], head: Cid) -> set[Cid]:
+    """An entry, and all that it leads to."""
+    found, walk = {head}, [head]
+    while walk:
+        entry = by_cid[walk.pop()][0]
+        walk += [cid for cid in (*entry.next, *entry.refs) if cid not in found]
+        found.update(walk)
+    return found
 
 
 def test_a_gap_that_nobody_can_close() -> None:

@@ -7,7 +7,7 @@ Invariant: everything that is opened here is closed when `run` ends, however it 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 
 import anyio
@@ -24,6 +24,7 @@ from .link import UdpLink
 from .seam import MAX_LINKS, Address, Driver, LocalAddress, Socket, traits
 
 LOOK = 2.0  # seconds between two looks at the addresses of this machine
+HEARD = 1024  # addresses of whom we remember that they were heard: nobody else is dialled
 FORGOTTEN = 256  # links that were closed here: what comes late from their other ends opens no new ones
 
 
@@ -52,6 +53,7 @@ class UdpTransport:
         self._accepted: dict[tuple[Address, Address], UdpLink] = {}  # by our address and theirs
         self._dialled: set[UdpLink] = set()
         self._dialling = 0
+        self._heard: OrderedDict[Address, None] = OrderedDict()
         self._closed: deque[tuple[Address, Address]] = deque(maxlen=FORGOTTEN)
         self._said: tuple[State, tuple[str, ...]] | None = None
 
@@ -80,6 +82,8 @@ class UdpTransport:
         to = dialable(endpoint, frozenset(channel.socket.local for channel in self._channels.values()))
         if self._tasks is None or not self._channels:
             raise LinkLost("there is no network")
+        if to not in self._heard:
+            raise LinkLost(f"{endpoint.address!r} was not heard on this network")
         if self._links() >= MAX_LINKS:
             raise LinkLost(f"there are {MAX_LINKS} links already, which is the most")
         self._dialling += 1
@@ -186,7 +190,14 @@ class UdpTransport:
             while self._bus is not None:
                 data, source = await ear.receive()
                 if self._fits(data) and source not in {channel.socket.local for channel in self._channels.values()}:
+                    self._remember(source)
                     self._bus.heard(Datagram(data, endpoint(source)))
+
+    def _remember(self, source: Address) -> None:
+        self._heard[source] = None
+        self._heard.move_to_end(source)
+        if len(self._heard) > HEARD:
+            self._heard.popitem(last=False)
 
     async def _read_channel(self, channel: Channel) -> None:
         with channel.reading:

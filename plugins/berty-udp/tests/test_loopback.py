@@ -8,7 +8,7 @@ import anyio
 import pytest
 from berty_udp.config import UdpConfig
 
-from berty_core.contracts.transport import Priority, State
+from berty_core.contracts.transport import Endpoint, Priority, State
 from berty_core.errors import DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
 
 from .conftest import running, until
@@ -102,15 +102,26 @@ async def test_late_datagrams_open_nothing(config: UdpConfig) -> None:
         assert len(one.host.links) == 2
 
 
-async def test_nobody_there(config: UdpConfig) -> None:
-    """A link to a port that nobody has is lost by the first answer of the network."""
+async def test_gone_again(config: UdpConfig) -> None:
+    """A link to somebody who has gone is lost by the first answer of the network."""
     async with running(config) as one:
-        from berty_core.contracts.transport import Endpoint
-
-        link = await one.transport.dial(Endpoint("udp", "127.0.0.1:9"))
+        async with running(config) as two, (await one.transport.bus()).subscribe(None) as heard:
+            await (await two.transport.bus()).publish(b"here", topic=None, priority=URGENT, deadline=None)
+            with anyio.fail_after(10):
+                source = (await heard.receive()).source
+        assert source is not None
+        link = await one.transport.dial(source)
         await link.send(b"anybody?")
         with anyio.fail_after(10), pytest.raises(LinkLost, match="nobody listens"):
             await link.receive()
+        await link.aclose()
+
+
+async def test_only_who_was_heard(config: UdpConfig) -> None:
+    """An address that nobody spoke from is not dialled."""
+    async with running(config) as one:
+        with pytest.raises(LinkLost, match="was not heard"):
+            await one.transport.dial(Endpoint("udp", "127.0.0.1:9"))
 
 
 async def test_stop_loses_everything(config: UdpConfig) -> None:

@@ -19,7 +19,7 @@ class UnixSpec:
     traits: Traits = TRAITS
     config: type = UnixConfig
     platforms: frozenset[str] = frozenset({"linux", "darwin"})
-    tested_on: tuple[str, ...] = ("hardware: Linux, several processes that share a directory",)
+    tested_on: tuple[str, ...] = ("emulated: Linux, several devices that share a directory",)
 
     def probe(self, config: object) -> Probe:
         """Tell whether it can run here: a library or a device that is absent is told of, with what to type."""

@@ -77,7 +77,7 @@ async def send_frames(go: GoPeer, peer: str) -> None:
         await go.call("reset", stream=number)
 
 
-async def test_a_restored_device_gets_its_groups_from_go(program: Path, tmp_path: Path) -> None:
+async def test_a_restored_device_gets_its_groups_from_go(program: Path, tmp_path: Path, transport: str) -> None:
     """From the account's keys alone: its groups, every recorded entry of them, and the texts that they let us read."""
     logs = {
         kind: recorded(name)["logs"] for kind, name in ((LogKind.METADATA, "metadata"), (LogKind.MESSAGES, "messages"))
@@ -90,7 +90,8 @@ async def test_a_restored_device_gets_its_groups_from_go(program: Path, tmp_path
                 for entry in log["entries"]:
                     put = await go.call("put", data=entry["block"], codec=DAG_CBOR)
                     assert put["cid"] == entry["cid"]
-        address = await exchange.node.listen("127.0.0.1")
+        listen = exchange.node.listen if transport == "tcp" else exchange.node.listen_quic
+        address = await listen("127.0.0.1")
         await go.call("connect", addr=str(address))
         peer = str(exchange.node.peer_id)
 

@@ -1,76 +1,25 @@
-"""The transport: what to do with the device, and when. Invariant: the device is open only while `run` runs."""
+"""The transport: what the medium is like, and how its device is opened. The core does the rest."""
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-
-import anyio
-from anyio.abc import ObjectReceiveStream, TaskStatus
-
-from berty_core.contracts.transport import Datagram, Priority, State, Traits, TransportHost
-from berty_core.errors import LinkLost, LocalProtocolError, TransportError
-from berty_core.media import Fanout, check_published, check_topic
+from berty_core.contracts.transport import Traits
+from berty_core.media import DeviceBus
 
 from .config import MyRadioConfig
 from .driver import Radio
 
 TRAITS = Traits.of_bus(mtu=233, bitrate=1_000_000, latency=0.01)
-PAUSE = 5.0  # seconds until a device that could not be opened is tried again
 
 
-class MyRadioTransport:
+class MyRadioTransport(DeviceBus):
     """One transport, which is its own bus; run it once."""
 
     traits = TRAITS
 
     def __init__(self, config: MyRadioConfig) -> None:
+        super().__init__()
         self._config = config
-        self._host: TransportHost | None = None
-        self._radio: Radio | None = None
-        self._heard = Fanout[Datagram]()
 
-    async def run(self, host: TransportHost, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Have the device open until cancelled; a device that is absent is a state, and is tried again."""
-        if self._host is not None:
-            raise LocalProtocolError("this transport was run before: create another one")
-        self._host = host
-        task_status.started()
-        try:
-            while True:
-                try:
-                    await self._listen(host)
-                except TransportError as error:
-                    host.state(State.UNAVAILABLE, [str(error)])
-                await anyio.sleep(PAUSE)
-        finally:
-            self._heard.end()
-
-    async def _listen(self, host: TransportHost) -> None:
-        self._radio = Radio(self._config.channel)
-        try:
-            host.state(State.ACTIVE)
-            while True:
-                data = await self._radio.receive()
-                if 0 < len(data) <= TRAITS.mtu:
-                    self._heard.put(Datagram(data))
-        finally:
-            self._radio.close()
-            self._radio = None
-
-    async def bus(self) -> MyRadioTransport:
-        """This transport."""
-        if self._radio is None:
-            raise LinkLost("the radio is not there")
-        return self
-
-    async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:
-        """Put one datagram on the air."""
-        if self._radio is None or self._host is None:
-            raise LinkLost("the radio is not there")
-        check_published(data, TRAITS, topic, deadline, self._host.now())
-        await self._radio.send(data)
-
-    def subscribe(self, topic: bytes | None) -> AbstractAsyncContextManager[ObjectReceiveStream[Datagram]]:
-        """Hear what others publish from now on."""
-        check_topic(TRAITS, topic)
-        return self._heard.subscribe()
+    def open(self) -> Radio:
+        """Open the device; TransportError in words for a person."""
+        return Radio(self._config.channel)

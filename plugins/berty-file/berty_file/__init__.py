@@ -1,0 +1,1 @@
+"""Messages carried by hand: bundles of the core as files on any medium."""
