@@ -56,7 +56,7 @@ async def test_silence_is_doubted_and_an_answer_ends_that() -> None:
     async with watched() as the:
         for round_ in range(2):
             the.life.sends(100)
-            await until(lambda n=round_: thinks(the, [True, False] * n + [True]), "it is doubted")  # type: ignore[misc]
+            await until(lambda n=round_: thinks(the, [True, False] * n + [True]), "it is doubted")
             assert the.asked == round_ + 1
             the.life.heard()
             assert the.thought == [True, False] * (round_ + 1)
