@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Protocol
 
 import anyio
@@ -49,7 +50,7 @@ from .usage import Usage
 
 DEBOUNCE = 0.05
 ADVERTISE_LIMIT = 10.0
-KEEP_USAGE = 10.0  # seconds after which what was used of quotas is written down, and quotas are looked at
+KEEP_USAGE = 10  # seconds after which what was used of quotas is written down at the latest
 
 
 class ConnectivityHost(SessionHost, Protocol):
@@ -205,10 +206,11 @@ class Connectivity:
 
     async def _keep_usage(self) -> None:
         told: dict[str, tuple[str, ...]] = {}
-        while True:
-            await anyio.sleep(KEEP_USAGE)
+        for second in count(1):
+            await anyio.sleep(1)
             for running in self.transports:
-                await running.usage.keep()
+                if running.usage.wants_keeping or not second % KEEP_USAGE:
+                    await running.usage.keep()
                 spent = running.usage.spent()
                 if spent != told.get(running.name, ()):
                     words = f"is used up ({', '.join(spent)})" if spent else "has something left again"
@@ -348,7 +350,7 @@ class Connectivity:
 
     def candidate_of(self, session: PeerSession) -> Candidate:
         """What a session goes over."""
-        return self.dialling.candidate_of(session)
+        return self.dialling.ways.candidate_of(session)
 
 
 def network_words(before: Network, network: Network) -> str:

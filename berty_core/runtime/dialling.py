@@ -1,12 +1,11 @@
 """Whom to dial, over what and when: the best way first, the next one soon after, and rests after failures.
 
-Invariant: a peer is being reached by one task at a time, and at most `MAX_DIALS` links are being opened at once.
+Invariant: a peer is being reached by one task at a time, and the first session that opens ends the other attempts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 import anyio.lowlevel
@@ -16,37 +15,27 @@ from anyio.abc import TaskGroup
 from ..contracts.transport import Beacon, Endpoint, EndpointFound, EndpointLost, Link
 from ..crypto.keys import Secret
 from ..errors import BertyError
-from ..protocol.ranking import Candidate, Ranked, Ranking, Situation, is_worth_a_change, rank
+from ..protocol.ranking import Ranked
 from ..protocol.session import Session
 from .adverts import Adverts, Recognised
 from .datagram_stream import as_stream
-from .decisions import Decisions, Kind
+from .decisions import Kind
 from .endpoints import Endpoints, Near
-from .guarded_link import GuardedLink, link_fault
 from .kept_sessions import KeptSessions
 from .link_beacons import ask_for_beacon, leave_to_peer
+from .link_opening import LinkOpener
 from .peer_session import PeerSession, SessionHost
-from .running import RunningTransport, medium_of
-from .severable import within
+from .ways import Chooser, Ways
 
 SECOND_DIALLER = 1.0  # the side with the larger nonce leaves the other so much time to dial first
 RENAMED = 0.1  # seconds in which a session may say that an endpoint that was just found is its peer's new one
 STAGGER = 0.3  # seconds after which the next way is tried beside the first, besides two of its latencies
-MAX_DIALS = 8
 MAX_WAYS = 4  # that are tried at once to one peer
 MAX_SESSIONS = 256
-MAX_DIAL_TIME = 300.0
 
 
-class Dialler(Protocol):
+class Dialler(Chooser, Protocol):
     """The node, as far as dialling needs it."""
-
-    decisions: Decisions
-    prefer: Sequence[str]
-    transports: list[RunningTransport]
-
-    def situation(self) -> Situation:
-        """What is known of the surroundings."""
 
     def accept(self, link: Link) -> None:
         """Begin a session as the one who was dialled."""
@@ -70,9 +59,10 @@ class Dialling:
         self.reaching: set[bytes | Endpoint] = set()
         self._host = host
         self._dialler = dialler
+        self.ways = Ways(dialler, self.endpoints, kept)
+        self._opener = LinkOpener(self.endpoints, self.ways, dialler)
         self._adverts = adverts
         self._kept = kept
-        self._limiter = anyio.CapacityLimiter(MAX_DIALS)
         self._woken = anyio.Event()
         self._urgent: set[bytes] = set()
         self._tasks: TaskGroup | None = None
@@ -146,7 +136,7 @@ class Dialling:
         nonce = near.beacon.nonce
         if self._adverts.is_own(nonce):
             return
-        if self._is_served(nonce):
+        if self.ways.is_served(nonce):
             self.ask_within(nonce)
         elif self._adverts.recognise(near.beacon) is not None:
             self._begin(nonce)
@@ -160,78 +150,12 @@ class Dialling:
         else:
             self._tasks.start_soon(self._ask, key)
 
-    def _is_served(self, nonce: bytes) -> bool:
-        """Whether there is a session with this peer, and no way to it that is worth a change."""
-        sessions = self._healthy(nonce)
-        return bool(sessions) and not self._better_ways(nonce, sessions)
-
-    def _healthy(self, nonce: bytes) -> list[PeerSession]:
-        known = {near.endpoint for near in self.endpoints.of(nonce)}
-        return [
-            session
-            for session in self._kept
-            if ((session.is_open and session.beacon_nonce == nonce) or session.endpoint in known)
-            and session.life.doubted_since is None
-        ]
-
-    def _better_ways(self, nonce: bytes, sessions: list[PeerSession]) -> list[Ranked]:
-        """Ways that are worth a change from all these sessions."""
-        if not all(session.is_open and not session.draining for session in sessions):
-            return []
-        situation, prefer = self._dialler.situation(), self._dialler.prefer
-        present = [self.candidate_of(session) for session in sessions]
-        return [
-            way
-            for way in self._ways(nonce)
-            if all(is_worth_a_change(way.candidate, one, prefer, situation) for one in present)
-            and not any(self._kept.is_declined(session, way.candidate.transport) for session in sessions)
-        ]
-
     def ask_within(self, nonce: bytes) -> None:
         """Whom we want to reach may be at the other end of a session that exists for another reason."""
         for near in self.endpoints.of(nonce):
             for contact in self._adverts.wanted_in(near.beacon) if near.beacon else ():
                 for session in self._kept.of(nonce):
                     session.request(contact)
-
-    # -- ranking -------------------------------------------------------------------------------
-
-    def ranking(self, nonce: bytes) -> Ranking:
-        """All ways to a peer that are known, in order, and those that are refused."""
-        candidates = [self._candidate(near) for near in self.endpoints.of(nonce)]
-        return rank(candidates, self._dialler.prefer, self._dialler.situation(), self._host.monotonic())
-
-    def _candidate(self, near: Near) -> Candidate:
-        running = self.running(near.endpoint.transport)
-        if running is None:
-            raise LookupError(near.endpoint.transport)
-        return Candidate(
-            transport=running.name,
-            address=near.endpoint.address,
-            medium=medium_of(running.spec.traits),
-            policy=running.policy,
-            stopped=running.stopped if running.spec.traits.dials else "it cannot dial",
-            spent=running.usage.spent(),
-            failures=near.failures,
-            not_before=near.not_before,
-        )
-
-    def candidate_of(self, session: PeerSession) -> Candidate:
-        """What a session goes over."""
-        running = self.running(session.transport)
-        medium = medium_of(session.link.traits)
-        if running is None:
-            return Candidate(transport=session.transport, address=session.link.remote.address, medium=medium)
-        return Candidate(
-            transport=running.name,
-            address=session.link.remote.address,
-            medium=medium_of(running.spec.traits),
-            policy=running.policy,
-        )
-
-    def running(self, name: str) -> RunningTransport | None:
-        """A transport by name."""
-        return next((running for running in self._dialler.transports if running.name == name), None)
 
     # -- reaching a peer -----------------------------------------------------------------------
 
@@ -240,11 +164,12 @@ class Dialling:
         try:
             await self._wait_for_turn(nonce)
             while self.endpoints.of(nonce):
-                sessions = self._healthy(nonce)
-                ways = self._better_ways(nonce, sessions) if sessions else self._ways(nonce)
+                sessions = self.ways.healthy(nonce)
+                ways = self.ways.better(nonce, sessions) if sessions else self.ways.usable(nonce)
                 if sessions and not ways:
                     self.ask_within(nonce)
-                    return
+                    if not self.ways.better_rests(nonce, sessions):
+                        return
                 if ways and await self._race(nonce, ways):
                     return
                 if not ways and not await self._rest(nonce):
@@ -253,15 +178,6 @@ class Dialling:
             self.reaching.discard(nonce)
             self._urgent.discard(nonce)
         await anyio.lowlevel.checkpoint()
-
-    def _ways(self, nonce: bytes) -> list[Ranked]:
-        """The ways to a peer with which there is no session that answers; not over one that does not answer."""
-        silent = self._silent(nonce)
-        return [way for way in self.ranking(nonce).order if way.candidate.transport not in silent]
-
-    def _silent(self, nonce: bytes) -> set[str]:
-        """The transports over which this peer does not answer right now."""
-        return {session.transport for session in self._kept.of(nonce) if session.life.doubted_since is not None}
 
     async def _wait_for_turn(self, nonce: bytes) -> None:
         """Of two that recognise each other the smaller nonce dials first; and a session may know the new nonce soon."""
@@ -278,7 +194,7 @@ class Dialling:
 
     async def _rest(self, nonce: bytes) -> bool:
         """Wait until something may be tried again; False if only a change can help, which is told."""
-        times = [refused.until for refused in self.ranking(nonce).refused if refused.until is not None]
+        times = [refused.until for refused in self.ways.ranking(nonce).refused if refused.until is not None]
         if not times:
             return False
         with anyio.move_on_after(max(0.0, min(times) - self._host.monotonic())):
@@ -312,41 +228,11 @@ class Dialling:
             attempts.cancel_scope.cancel()
 
     async def _open_link(self, near: Near, nonce: bytes) -> Link | None:
-        running = self.running(near.endpoint.transport)
-        if running is None or running.transport is None or not running.started or len(self._kept) >= MAX_SESSIONS:
+        if len(self._kept) >= MAX_SESSIONS:
             self.endpoints.failed(near)
             return None
-        try:
-            async with self._limiter:
-                link = await self._dial(running, near.endpoint)
-            return link if self._tasks is None else as_stream(link, self._host, self._tasks)
-        except (BertyError, OSError) as error:
-            self.endpoints.failed(near)
-            words = f"could not reach {near.endpoint.address} over {near.endpoint.transport}: {error}"
-            self._decide(words, near, nonce)
-            return None
-
-    async def _dial(self, running: RunningTransport, endpoint: Endpoint) -> Link:
-        """Let the driver dial; whatever else than a link or an expected error comes of it is the driver's fault."""
-        limit = min(running.spec.traits.dial_timeout, MAX_DIAL_TIME)
-        dial: Coroutine[Any, Any, Link] = running.transport.dial(endpoint)  # type: ignore[union-attr]
-        try:
-            link = await within(1.1 * limit, dial)
-        except (BertyError, ConnectionError):
-            raise
-        except Exception as error:  # a driver may raise anything; it is named
-            is_late = isinstance(error, TimeoutError)
-            words = (
-                f"dial() did not end within {limit:g} s"
-                if is_late
-                else f"dial() raised {type(error).__name__}: {error}"
-            )
-            running.fault(words)
-            raise BertyError(f"its driver broke the rules: {words}") from error
-        if words := link_fault(link, running.name, dialled=True):
-            running.fault(words)
-            raise BertyError(f"its driver broke the rules: {words}")
-        return GuardedLink(link, running)
+        link = await self._opener.open(near, nonce)
+        return link if link is None or self._tasks is None else as_stream(link, self._host, self._tasks)
 
     async def _open_session(self, link: Link, near: Near, recognised: Recognised) -> PeerSession:
         """Begin a session on a link, and wait until it is open or has ended; it goes on by itself."""
@@ -413,7 +299,7 @@ class Dialling:
         """Wait until this endpoint may be tried; False if only a change can help, which is told."""
         while not any(session.link.remote == near.endpoint for session in self._kept):
             now = self._host.monotonic()
-            ranking = rank([self._candidate(near)], self._dialler.prefer, self._dialler.situation(), now)
+            ranking = self.ways.rank_one(near)
             if ranking.order:
                 return True
             until = ranking.refused[0].until
@@ -448,7 +334,7 @@ class Dialling:
                 return False
             self.endpoints.shows(near, beacon, asked=True)
         recognised = self._adverts.recognise(beacon)
-        if recognised is not None and not self._adverts.is_own(beacon.nonce) and not self._is_served(beacon.nonce):
+        if recognised is not None and not self._adverts.is_own(beacon.nonce) and not self.ways.is_served(beacon.nonce):
             await self._open_session(link, near, recognised)
             return True
         if recognised is None and near.asked:

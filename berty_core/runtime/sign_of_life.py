@@ -63,6 +63,8 @@ class SignOfLife:
         """Doubt the link each time that what is sent stays without an answer."""
         while True:
             await self._sent.wait()
+            if not self._unanswered:  # the answer was faster than this task
+                continue
             if await self._is_answered_within(self.patience * PING_AFTER):
                 continue
             self._ask()

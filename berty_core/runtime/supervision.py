@@ -223,7 +223,9 @@ class Supervisor:
             await anyio.sleep(LAG_CHECK)
             lag = self._monotonic() - began - LAG_CHECK
             if lag > MAX_LAG:
-                self._say(Kind.FAULT, f"something held up the whole node for {lag:.1f} s: a plugin, or the machine", "")
+                self._say(
+                    Kind.TRANSPORT, f"something held up the whole node for {lag:.1f} s: a plugin, or the machine", ""
+                )
 
     def _say(self, kind: Kind, words: str, transport: str) -> None:
         self._watched.decisions.add(kind, words, transport=transport)

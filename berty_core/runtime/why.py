@@ -80,7 +80,7 @@ def _session(node: Node, connectivity: Connectivity, session: PeerSession) -> Js
 
 def _ways(connectivity: Connectivity, nonce: bytes) -> list[Json]:
     """The ways to one peer, the best first, then what is refused."""
-    ranking = connectivity.dialling.ranking(nonce)
+    ranking = connectivity.dialling.ways.ranking(nonce)
     used = {session.transport for session in connectivity.kept.of(nonce)}
     ways: list[Json] = []
     for ranked in ranking.order:

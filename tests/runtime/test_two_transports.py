@@ -172,7 +172,7 @@ async def test_a_transport_may_be_forbidden(tmp_path: Path) -> None:
 
         async def refused() -> bool:
             near = [one for one in dialling.endpoints if one.beacon is not None]
-            return any(dialling.ranking(one.beacon.nonce).refused for one in near if one.beacon)
+            return any(dialling.ways.ranking(one.beacon.nonce).refused for one in near if one.beacon)
 
         await until(refused, "Bob is seen, and refused")
         assert not paid.dialled
