@@ -330,7 +330,7 @@ async def measure_missed(
                 await one.call("put", data=block.hex(), codec=DAG_CBOR)
             await one.call("subscribe", topic=bob.log.address)
             await one.call("connect", addr=ann.address)
-            await until(lambda: ann.exchange.node.router.followers(bob.log.address))
+            await one.event("topic_join", topic=bob.log.address, peer=str(ann.exchange.node.peer_id))
             began, used = time.perf_counter(), time.process_time()
             await one.call("publish", topic=bob.log.address, data=bob.frame(written[-1][1]))
             stored = ann.group.logs[LogKind.MESSAGES]

@@ -45,8 +45,8 @@ from berty_core.runtime.stored_log import StoredLog
 from berty_core.runtime.verification import verify_blocks
 
 TEXT = "x" * 256
-CONFIG = NodeConfig(keyring=False, disabled=("libp2p", "udp"), plugins={"mdns": {"loopback": True}})
-PLUGINS = load_plugins()
+CONFIG = NodeConfig(keyring=False, disabled=("libp2p", "udp", "unix"), plugins={"mdns": {"loopback": True}})
+PLUGINS = load_plugins(CONFIG.disabled)
 
 
 class Table:
