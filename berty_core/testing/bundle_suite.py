@@ -13,13 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import anyio
-import pytest
 
 from ..codec.cid import Cid
 from ..config import CONFIG_FILE, read_config
@@ -27,50 +25,24 @@ from ..contracts.bundle import CHUNK_BYTES
 from ..ids import GroupId
 from ..protocol.group import LogKind
 from ..runtime.node import Node, create_home
-from .store_suite import equal, expect
+from .rules import Condition, RuleBroken, Suite, equal, expect, rule
+
+__all__ = ["BundleSuite", "RuleBroken", "rules"]
 
 GROUP = "carried"
 PLAINTEXT = "known plaintext, which nobody else may read"
 PATIENCE = 60.0
 
 T = TypeVar("T")
-_Check = Callable[["BundleSuite", Path], None]
-
-
-class RuleBroken(AssertionError):
-    """A carrier does not do what a rule says; `number` is that of the rule."""
-
-    def __init__(self, number: int, words: str, cause: Exception) -> None:
-        super().__init__(f"rule {number} for bundles is broken: {words}\n{type(cause).__name__}: {cause}")
-        self.number = number
-
-
-def rule(number: int) -> Callable[[_Check], _Check]:
-    """Mark a check with its rule's number, and let every failure name that rule."""
-
-    def mark(check: _Check) -> _Check:
-        words = inspect.cleandoc(check.__doc__ or "").replace("\n", " ")
-
-        @wraps(check)
-        def judged(suite: BundleSuite, tmp_path: Path) -> None:
-            try:
-                check(suite, tmp_path)
-            except Exception as error:
-                raise RuleBroken(number, words, error) from error
-
-        judged.__dict__["rule"] = (number, words)
-        return judged
-
-    return mark
+SURVIVES_KILL = Condition("no survives_kill: the carrier ends with its process", lambda suite: suite.survives_kill)
 
 
 def rules() -> dict[int, tuple[str, str]]:
     """Return for each rule its words and the name of its check."""
-    marked = [check for check in vars(BundleSuite).values() if hasattr(check, "rule")]
-    return {check.rule[0]: (check.rule[1], check.__name__) for check in sorted(marked, key=attrgetter("rule"))}
+    return {rule.number: (rule.words, rule.check) for rule in BundleSuite.rules()}
 
 
-class BundleSuite:
+class BundleSuite(Suite):
     """Subclass as `class TestMine(BundleSuite)` at the top of a test file and give it the four methods.
 
     A *place* is a directory of the test's own; what lies in it is the carrier's business. No node has a home open
@@ -78,6 +50,9 @@ class BundleSuite:
     with its process sets `survives_kill` to False: rules 12 and 13 are then skipped.
     """
 
+    contract: ClassVar[str] = "bundle"
+    level = "emulated"
+    patience = 3.0  # nodes are opened and closed many times
     largest = 64 * 1024
     survives_kill = True
     disabled = ("mdns", "libp2p", "udp")  # plugins that are of no use here
@@ -109,7 +84,7 @@ class BundleSuite:
         self._carry(ann, bob, tmp_path / "place")
         has_all(bob, ann)
 
-    @rule(2)
+    @rule(2, needs=(1,))
     def test_both_ways(self, tmp_path: Path) -> None:
         """Two homes that exchange exports in turn can read each other."""
         ann, bob = self._two(tmp_path)
@@ -120,7 +95,7 @@ class BundleSuite:
             self._carry(bob, ann, tmp_path / f"back{number}")
         expect({"Ann 1", "Bob 0", "Bob 1"} <= texts(ann) and {"Ann 1", "Bob 1"} <= texts(bob), "a text did not arrive")
 
-    @rule(3)
+    @rule(3, needs=(1,))
     def test_twice(self, tmp_path: Path) -> None:
         """To take in the same once more changes nothing."""
         ann, bob = self._two(tmp_path)
@@ -129,7 +104,7 @@ class BundleSuite:
         self.take(bob, tmp_path / "place")
         equal(before, entries(bob))
 
-    @rule(4)
+    @rule(4, needs=(1,))
     def test_order(self, tmp_path: Path) -> None:
         """The order in which files are found does not matter."""
         ann, bob = self._two(tmp_path)
@@ -140,7 +115,7 @@ class BundleSuite:
         self.take(bob, tmp_path / "mixed")
         has_all(bob, ann)
 
-    @rule(5)
+    @rule(5, needs=(1,))
     def test_incremental(self, tmp_path: Path) -> None:
         """What others have said to hold is not written to them again."""
         ann, bob = self._two(tmp_path)
@@ -150,7 +125,7 @@ class BundleSuite:
         again = sum(map(len, self._exported(ann, tmp_path / "again").values()))
         expect(again < first / 2, f"first {first} bytes were written, and then {again} again")
 
-    @rule(6)
+    @rule(6, needs=(1,))
     def test_quota(self, tmp_path: Path) -> None:
         """No more is written than the quota, and each export within it brings something, until all is there."""
         ann, bob = self._two(tmp_path)
@@ -169,7 +144,7 @@ class BundleSuite:
 
     # -- what goes wrong on the way ------------------------------------------------------------
 
-    @rule(7)
+    @rule(7, needs=(1,))
     def test_cut(self, tmp_path: Path) -> None:
         """A file that was cut anywhere costs its end alone, and the whole one brings the rest."""
         ann, bob = self._two(tmp_path)
@@ -183,7 +158,7 @@ class BundleSuite:
         self.take(bob, tmp_path / "place")
         has_all(bob, ann)
 
-    @rule(8)
+    @rule(8, needs=(1,))
     def test_flips(self, tmp_path: Path) -> None:
         """A damaged byte costs its chunk alone, and a sound copy brings it."""
         ann, bob = self._two(tmp_path)
@@ -199,7 +174,7 @@ class BundleSuite:
         self.take(bob, tmp_path / "place")
         has_all(bob, ann)
 
-    @rule(9)
+    @rule(9, needs=(1,))
     def test_junk(self, tmp_path: Path) -> None:
         """Bytes of any kind under names like those of the carrier do no harm, and what is sound among them is taken."""
         ann, bob = self._two(tmp_path)
@@ -213,7 +188,7 @@ class BundleSuite:
 
     # -- who finds it --------------------------------------------------------------------------
 
-    @rule(10)
+    @rule(10, needs=(1,))
     def test_strangers(self, tmp_path: Path) -> None:
         """A stranger takes nothing in, and no text, name, group, entry or key is to be seen in files or their names."""
         ann, _ = self._two(tmp_path)
@@ -227,7 +202,7 @@ class BundleSuite:
             for form in (known, known.hex().encode()):
                 expect(form not in seen, f"{what} can be read")
 
-    @rule(11)
+    @rule(11, needs=(1,))
     def test_look(self, tmp_path: Path) -> None:
         """Every file is of whole chunks and none is larger than it may be; two exports have no chunk in common."""
         ann, _ = self._two(tmp_path)
@@ -240,7 +215,7 @@ class BundleSuite:
 
     # -- what ends in the middle ---------------------------------------------------------------
 
-    @rule(12)
+    @rule(12, needs=(1,), when=(SURVIVES_KILL,))
     def test_kill_export(self, tmp_path: Path) -> None:
         """When an export is killed, the next leaves only whole files at the place, and all of it can be taken in."""
         ann, bob = self._two(tmp_path)
@@ -254,7 +229,7 @@ class BundleSuite:
         self.take(bob, place)
         has_all(bob, ann)
 
-    @rule(13)
+    @rule(13, needs=(1,), when=(SURVIVES_KILL,))
     def test_kill_take(self, tmp_path: Path) -> None:
         """When taking in is killed, the home is sound, and taking in again brings the rest."""
         ann, bob = self._two(tmp_path)
@@ -310,8 +285,6 @@ class BundleSuite:
 
     def _moments(self, start: Callable[[Path], subprocess.Popen[bytes]], place: Path) -> list[float]:
         """Moments within the time that a process takes which is not killed."""
-        if not self.survives_kill:
-            pytest.skip("the carrier ends with its process (survives_kill is False)")
         place.mkdir()
         begin = time.monotonic()
         with start(place) as child:

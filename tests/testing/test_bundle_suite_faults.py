@@ -11,6 +11,8 @@ import pytest
 from berty_core.contracts.bundle import CHUNK_BYTES, BundleReport, ChunkState
 from berty_core.runtime.node import Node
 from berty_core.testing.bundle_suite import BundleSuite, RuleBroken, chunks_of, rules, run, say
+from berty_core.testing.conformance import check_rule
+from berty_core.testing.rules import Rule
 
 
 class Plain(BundleSuite):
@@ -194,20 +196,20 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("number", rules())
-def test_a_plain_carrier_keeps_every_rule(number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", BundleSuite.rules(), ids=lambda rule: rule.check)
+def test_a_plain_carrier_keeps_every_rule(rule: Rule) -> None:
     """The suite passes a sound carrier."""
-    getattr(Plain(), rules()[number][1])(tmp_path)
+    check_rule(Plain, rule, "")
 
 
 @pytest.mark.parametrize(("fault", "number"), FAULTS, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_each_fault_breaks_its_rule(fault: type[Plain], number: int, tmp_path: Path) -> None:
+def test_each_fault_breaks_its_rule(fault: type[Plain], number: int) -> None:
     """A broken carrier is told which rule it breaks, in the rule's words."""
-    words, check = rules()[number]
+    (rule,) = [rule for rule in BundleSuite.rules() if rule.number == number]
     with pytest.raises(RuleBroken) as caught:
-        getattr(fault(), check)(tmp_path)
+        check_rule(fault, rule, "")
     assert caught.value.number == number
-    assert words in str(caught.value)
+    assert rule.words in str(caught.value)
 
 
 def test_every_rule_has_a_fault() -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from berty_core.testing.bundle_suite import BundleSuite
 from berty_core.testing.plugin_suite import PluginSuite
 from berty_core.testing.rules import Rule, Suite, rule
 from berty_core.testing.store_suite import StoreSuite
 from berty_core.testing.transport_suite import BusSuite, LinkSuite, TransportSuite
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "transport-contract.md"
-SUITES: list[type[Suite]] = [TransportSuite, PluginSuite, LinkSuite, BusSuite, StoreSuite]
+SUITES: list[type[Suite]] = [TransportSuite, PluginSuite, LinkSuite, BusSuite, StoreSuite, BundleSuite]
 
 
 def listed() -> dict[int, str]:
