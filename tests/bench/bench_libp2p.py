@@ -44,10 +44,11 @@ from berty_core.runtime.replica import Replica
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "plugins" / "berty-libp2p" / "tests" / "interop")]
 
+# isort: off
 import bench_messages  # noqa: E402  it lies beside this file
-from go_peer import GoPeer, go_peer  # noqa: E402
-
 from build import target  # noqa: E402
+from go_peer import GoPeer, go_peer  # noqa: E402
+# isort: on
 
 TEXT = "x" * 256
 CONFIG = NodeConfig(keyring=False, acknowledge="never")
