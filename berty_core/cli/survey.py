@@ -71,14 +71,30 @@ class Survey:
     def _of_class(self, table: KeyPath, kind: type[Any], keys: list[str]) -> Iterator[Setting]:
         """Each setting of a class; a value that does not fit is given as it stands there."""
         defaults, hints, fields = kind(), get_type_hints(kind), attrs.fields_dict(kind)
+        nested = {key for key in keys if isinstance(getattr(defaults, key), Mapping)}
         layers = self.examined.layers
-        for key in keys:
+        single, tables = [key for key in keys if key not in nested], [key for key in keys if key in nested]
+        for key in single:
             path, default = (*table, key), getattr(defaults, key)
             raw = layers.value(path)
             value = default if raw is None else one(kind, path, layers)[0].get(key, raw)
             origin = DEFAULT if raw is None else layers.origin(path)
             doc = str(fields[key].metadata.get("doc", ""))
             yield Setting(path, value, origin, default, type_words(hints[key]), doc)
+        for key in tables:
+            path = (*table, key)
+            made = one(kind, path, layers)[0].get(key, {}) if layers.value(path) is not None else {}
+            yield from self._tables(path, made)
+
+    def _tables(self, path: KeyPath, tables: Mapping[str, Any]) -> Iterator[Setting]:
+        """The settings of tables that a person names, such as `[node.transports.mdns]`."""
+        layers = self.examined.layers
+        for name, table in tables.items():
+            for field in attrs.fields(type(table)):
+                inner = (*path, name, field.name)
+                origin = DEFAULT if layers.value(inner) is None else layers.origin(inner)
+                doc = str(field.metadata.get("doc", ""))
+                yield Setting(inner, getattr(table, field.name), origin, field.default, str(field.type), doc)
 
     def _raw(self, table: KeyPath, values: Any) -> Iterator[Setting]:
         for key, value in values.items() if isinstance(values, Mapping) else ():

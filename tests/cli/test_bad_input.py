@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import attrs
@@ -22,6 +23,7 @@ from berty_core.runtime.actions import MAX_ALIAS
 from .conftest import Home
 
 NASTY = "a\x1b[2J\x07\u202e\nb"
+INSTALLED = ", ".join(sorted(point.name for point in entry_points(group="berty.plugins")))
 
 
 def link_of(name: str) -> str:
@@ -293,7 +295,7 @@ def test_bad_configuration(ann: Home, settings: str, words: str) -> None:
     ("settings", "name", "words"),
     [
         ("[plugins.mdsn]", "mdsn", "there is no such plugin, did you mean mdns?"),
-        ("[plugins.bluetooth]", "bluetooth", "there is no such plugin; installed are libp2p, mdns, sqlite"),
+        ("[plugins.bluetooth]", "bluetooth", f"there is no such plugin; installed are {INSTALLED}"),
         ("[plugins]\nmdns = 1", "mdns", "berty.toml:4: [plugins.mdns] this is a table"),
         ("[plugins.mdns]\nloopbak = true", "mdns", "loopbak: there is no such key, did you mean loopback?"),
         ("[plugins.mdns]\nport = 70000", "mdns", "berty.toml:4: [plugins.mdns] port: a number from 0"),

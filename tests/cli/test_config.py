@@ -53,7 +53,9 @@ def test_show(device: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert by_key["plugins.mdns.loopback"]["origin"]["line"] == 7
     monkeypatch.delenv("BERTY_NODE_PROFILE")
+    assert device.berty("config", "set", "node.transports.mdns.metered", "never").code == 0
     before = device.berty("config", "show").out
+    assert '[node.transports.mdns]\nmetered = "never"\n' in before
     (device.path / "berty.toml").write_text(before)
     assert device.berty("config", "show").out == before
 
