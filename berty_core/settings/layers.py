@@ -237,6 +237,8 @@ def _path_of(name: str, plugins: Collection[str]) -> KeyPath:
 
 def _meant(name: str, known: Collection[KeyPath]) -> str:
     """What to say of a variable that looks like a setting and is none; nothing if it looks like something else."""
+    if name.startswith("BERTY_PLUGIN_"):
+        return f"there is no such variable, did you mean {name.replace('PLUGIN', 'PLUGINS', 1)}?"
     variables = [*OTHER_VARIABLES, *map(variable, known)]
     hint = did_you_mean(name, variables, otherwise="")
     if not hint and not re.match(r"BERTY_(NODE|PLUGINS?)(_|$)", name):

@@ -167,7 +167,7 @@ def test_plugins_whose_names_begin_alike() -> None:
         ("BERTY_NOED_PROFILE", "there is no such variable, did you mean BERTY_NODE_PROFILE?"),
         ("BERTY_PROFILE", "did you mean BERTY_NODE_PROFILE?"),
         ("BERTY_HOMES", "did you mean BERTY_HOME?"),
-        ("BERTY_PLUGIN_MDNS_PORT", "settings are BERTY_NODE_KEY and BERTY_PLUGINS_NAME_KEY"),
+        ("BERTY_PLUGIN_MDNS_PORT", "did you mean BERTY_PLUGINS_MDNS_PORT?"),
         ("BERTY_NODE", "there is no such variable"),
         ("BERTY_SOMETHING_OF_A_SCRIPT", ""),
         ("BERTY_HOME", ""),
