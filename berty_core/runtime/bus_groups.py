@@ -14,11 +14,12 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from ..contracts.bus import Budget, Bus, Priority
+from ..contracts.bus import Datagram, Priority
 from ..contracts.traits import Traits
 from ..errors import BudgetSpent, DeadlinePassed, LinkLost, MessageTooLarge
 from ..protocol.pacing import PacedQueue
 from .bus_hub import BusHub, Outgoing
+from .guarded_bus import GuardedBus
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub
 
@@ -50,25 +51,18 @@ def unit_of(traits: Traits) -> float:
 class BusGroups:
     """The groups of a node on one bus of one transport."""
 
-    def __init__(
-        self, host: BusHost, transport: str, bus: Bus, now: Callable[[], float], budget: Budget | None = None
-    ) -> None:
+    def __init__(self, host: BusHost, transport: str, bus: GuardedBus, now: Callable[[], float]) -> None:
         self._host = host
         self._bus = bus
-        self._budget = budget
         self._now = now
         self._unit = unit_of(bus.traits)
-        self._to_say: PacedQueue[Outgoing] = PacedQueue(
-            capacity=MAX_TO_SAY * bus.traits.mtu,
-            allowed_at=budget.allowed_at if budget is not None else lambda _, at: at,
-        )
+        self._to_say: PacedQueue[Outgoing] = PacedQueue(capacity=MAX_TO_SAY * bus.traits.mtu, allowed_at=bus.allowed_at)
         self._heard: list[bytes] = []
         self._some_to_say = anyio.Event()
         self._some_heard = anyio.Event()
         self._topics: set[bytes | None] = set()
         self._tasks: TaskGroup | None = None
         self.dropped = 0
-        self.bytes_sent = self.bytes_received = 0
         self.hub = BusHub(
             host.hub.replica,
             transport,
@@ -109,16 +103,11 @@ class BusGroups:
             self._tasks.start_soon(self._listen, topic)
 
     async def _listen(self, topic: bytes | None) -> None:
-        async with self._bus.subscribe(topic) as heard:
-            async for datagram in heard:
-                self.hear(datagram.data)
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()  # the transport has ended
+        await self._bus.listen(topic, self.hear)
 
-    def hear(self, data: bytes) -> None:
+    def hear(self, datagram: Datagram) -> None:
         """Keep a datagram until it is stored; the oldest are lost where they come too fast."""
-        self.bytes_received += len(data)
-        self._heard.append(data)
+        self._heard.append(datagram.data)
         if len(self._heard) > MAX_HEARD:
             del self._heard[0]
             self.dropped += 1
@@ -173,6 +162,5 @@ class BusGroups:
             self.dropped += 1
             await anyio.sleep(GONE_FOR)
         else:
-            self.bytes_sent += len(outgoing.data)
             if outgoing.message is not None:
                 self._host.store.post(partial(self.hub.sent, *outgoing.message))

@@ -39,6 +39,7 @@ from .guarded_link import GuardedLink
 from .kept_sessions import KeptSessions
 from .link_beacons import AskedLink
 from .network_watch import NetworkWatch
+from .on_bus import OnBusSpec
 from .peer_session import PeerSession, SessionHost
 from .replica import Points
 from .running import RunningProfile, RunningTransport
@@ -101,7 +102,10 @@ class Connectivity:
     def _make(self, spec: TransportSpec, make: Callable[[], Transport], policy: Policy | None) -> RunningTransport:
         policy = policy or Policy()
         usage = Usage(policy, self._host.settings(f"quota of {spec.name}"), self._host.now)
-        return RunningTransport(spec, make, policy, usage, self._tell_fault, self._host.monotonic)
+        running = RunningTransport(spec, make, policy, usage, self._tell_fault, self._host.monotonic)
+        if isinstance(spec, OnBusSpec):
+            spec.keeper = running
+        return running
 
     @property
     def sessions(self) -> list[PeerSession]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import cycle, islice
 from typing import Protocol, cast
 
@@ -17,7 +17,7 @@ import attrs
 from anyio.abc import ObjectReceiveStream, TaskStatus
 from anyio.streams.memory import MemoryObjectSendStream
 
-from ..contracts.bus import Budget, Bus, Priority
+from ..contracts.bus import Budget, Bus, Datagram, Priority
 from ..contracts.traits import Traits
 from ..contracts.transport import (
     Beacon,
@@ -33,19 +33,23 @@ from ..contracts.transport import (
     TransportHost,
     TransportSpec,
 )
-from ..errors import BudgetSpent, LinkLost, UserError
+from ..errors import BertyError, BudgetSpent, LinkLost, UserError
 from ..protocol.bus_beacons import ADDRESS_LENGTH, BusBeacon, LinkDatagram, decode_clear, encode_clear, tags_in
 from ..protocol.rendezvous import advert_tag
 from ..protocol.trickle import Trickle
-from .bus_groups import BusGroups, BusHost, unit_of
+from .bus_groups import GONE_FOR, LONGEST_WAIT, BusGroups, BusHost, unit_of
 from .bus_links import LIFE, SHORTEST_LIFE, BusLinks, link_traits
+from .guarded_bus import INNER, BusKeeper, GuardedBus, Unkept, bus_fault
 from .replica import Points
+from .running import DriverFault
+from .severable import Severable, see_end, within
 
 SHORTEST_SHOW, LONGEST_SHOW = 1.0, 600.0  # seconds, and at least 16 units, between two beacons
 LOST_AFTER = 3 * LONGEST_SHOW
 MAX_NEAR = 256
 BUS_TOPIC = b"berty"
 ROOM = 1024
+BUS_LIMIT = 10.0  # seconds in which a transport that runs has to give its bus
 
 Found = EndpointFound | EndpointLost
 Made = tuple[TransportSpec, Callable[[], Transport]]
@@ -84,6 +88,7 @@ class OnBusSpec:
         self.name, self.api, self.config = spec.name, spec.api, spec.config
         self.platforms, self.tested_on = spec.platforms, spec.tested_on
         self.own_traits = spec.traits
+        self.keeper: BusKeeper = Unkept()
         self.traits = _show_ourselves(spec)
         self._spec = spec
 
@@ -112,8 +117,7 @@ class OnBus:
         self._transport = transport
         self._own = spec.own_traits
         self._unit = unit_of(spec.own_traits)
-        self._bus: Bus | None = None
-        self._budget: Budget | None = None
+        self.guarded: GuardedBus | None = None
         self._links: BusLinks | None = None
         self._beacon: Beacon | None = None
         self._address = b""
@@ -127,20 +131,17 @@ class OnBus:
 
     async def run(self, host: TransportHost, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the transport, and on its bus groups, beacons and links."""
+        calls: list[Severable[None]] = []
         try:
             async with anyio.create_task_group() as tasks:
-                await tasks.start(self._run_transport, host, tasks.cancel_scope)
-                self._bus = bus = await cast(BusTransport, self._transport).bus()
-                if self._own.budgeted:
-                    self._budget = cast(BudgetedTransport, self._transport).budget()
-                self._unit = unit_of(bus.traits)
-                if not self._own.dials:
-                    self._links = self._make_links(host, bus.traits)
-                tasks.start_soon(self._speak_to_groups, host, bus)
-                if not self._own.discovers:
-                    tasks.start_soon(self._listen, bus)
-                    tasks.start_soon(self._show)
-                task_status.started()
+                try:
+                    await tasks.start(self._run_transport, host, calls, tasks.cancel_scope)
+                    await tasks.start(self._use_bus, host)
+                    task_status.started()
+                    await anyio.sleep_forever()
+                finally:
+                    tasks.cancel_scope.cancel()
+                    await see_end(calls, INNER)
         finally:
             if self._links is not None:
                 self._links.end_all("the transport ended")
@@ -148,14 +149,68 @@ class OnBus:
                 subscriber.close()
 
     async def _run_transport(
-        self, host: TransportHost, scope: anyio.CancelScope, *, task_status: TaskStatus[None]
+        self,
+        host: TransportHost,
+        calls: list[Severable[None]],
+        scope: anyio.CancelScope,
+        *,
+        task_status: TaskStatus[None],
     ) -> None:
-        await self._transport.run(host, task_status=task_status)
+        calls.append(Severable(self._transport.run(host, task_status=task_status)))
+        await calls[0]
         scope.cancel()
 
-    async def _speak_to_groups(self, host: TransportHost, bus: Bus) -> None:
+    async def _use_bus(self, host: TransportHost, *, task_status: TaskStatus[None]) -> None:
+        """Speak and listen on the bus, as soon as the medium is there."""
+        while (bus := await self._obtain_bus()) is None:
+            task_status.started()
+            task_status = anyio.TASK_STATUS_IGNORED
+            await anyio.sleep(GONE_FOR)
+        self.guarded = bus
+        if not self._own.dials:
+            self._links = self._make_links(host, bus.traits)
+            self._links.addresses = (self._address,) if self._beacon is not None else ()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._speak_to_groups, host, bus)
+            if not self._own.discovers:
+                tasks.start_soon(self._listen, bus)
+                tasks.start_soon(self._show)
+            task_status.started()
+
+    async def _obtain_bus(self) -> GuardedBus | None:
+        """The medium's bus, looked at; None while the medium is gone. DriverFault."""
         try:
-            self.groups = BusGroups(self._host, self._spec.name, bus, host.now, self._budget)
+            bus = await within(BUS_LIMIT, self._ask_for_bus(), INNER)
+        except LinkLost:
+            return None
+        except TimeoutError:
+            raise DriverFault(f"bus() did not end within {BUS_LIMIT:g} s") from None
+        if words := bus_fault(bus):
+            raise DriverFault(words)
+        self._unit = unit_of(bus.traits)
+        budget = self._budget_of()
+        host = self._host
+        return GuardedBus(self._spec.name, bus, self._spec.keeper, host.monotonic, unit=self._unit, budget=budget)
+
+    async def _ask_for_bus(self) -> Bus:
+        try:
+            return await cast(BusTransport, self._transport).bus()
+        except BertyError as error:
+            raise LinkLost(str(error)) from error
+        except Exception as error:  # a driver may raise anything; it is named
+            raise DriverFault(f"bus() raised {type(error).__name__}: {error}") from error
+
+    def _budget_of(self) -> Budget | None:
+        if not self._own.budgeted:
+            return None
+        try:
+            return cast(BudgetedTransport, self._transport).budget()
+        except Exception as error:  # a driver may raise anything; it is named
+            raise DriverFault(f"budget() raised {type(error).__name__}: {error}") from error
+
+    async def _speak_to_groups(self, host: TransportHost, bus: GuardedBus) -> None:
+        try:
+            self.groups = BusGroups(self._host, self._spec.name, bus, host.now)
         except UserError as error:  # a medium that is not meant for groups; its links may be fine
             host.logger.warning("%s carries no groups: %s", self._spec.name, error)
             return
@@ -246,9 +301,9 @@ class OnBus:
     async def _what_to_show(self, turn: int) -> BusBeacon | None:
         """All our tags in turn where links are the medium's own; else our contact link alone, or a question."""
         beacon = self._beacon
-        if beacon is None or self._bus is None:
+        if beacon is None or self.guarded is None:
             return None
-        room = tags_in(self._bus.traits.mtu)  # as it is configured; the spec says what is usual
+        room = tags_in(self.guarded.traits.mtu)  # as it is configured; the spec says what is usual
         if self._own.dials:
             start = turn * room % max(1, len(beacon.tags))
             some = islice(cycle(beacon.tags), start, start + min(room, len(beacon.tags))) if beacon.tags else ()
@@ -261,12 +316,12 @@ class OnBus:
     async def _say(self, data: bytes, priority: Priority = Priority.REPAIR) -> None:
         """Put a datagram in clear on the air, once there is airtime. LinkLost."""
         topic = BUS_TOPIC if self._own.topics else None
-        while self._bus is not None:
-            if self._budget is not None and self._budget.allowed_at(len(data), time.time()) > time.time():
-                await anyio.sleep(min(1.0, self._unit))
+        while self.guarded is not None:
+            if (allowed := self.guarded.allowed_at(len(data), time.time()) - time.time()) > 0:
+                await anyio.sleep(min(allowed, LONGEST_WAIT))
                 continue
             try:
-                await self._bus.publish(data, topic=topic, priority=priority, deadline=None)
+                await self.guarded.publish(data, topic=topic, priority=priority, deadline=None)
             except BudgetSpent:
                 await anyio.sleep(self._unit)
             except LinkLost:
@@ -278,14 +333,25 @@ class OnBus:
 
     # -- hearing others ------------------------------------------------------------------------
 
-    async def _listen(self, bus: Bus) -> None:
-        async with bus.subscribe(BUS_TOPIC if self._own.topics else None) as heard:
-            async for datagram in heard:
-                match decode_clear(datagram.data):
-                    case BusBeacon() as beacon:
-                        await self._hear(beacon, datagram.source)
-                    case LinkDatagram() as link if self._links is not None:
-                        self._links.hear(link)
+    async def _listen(self, bus: GuardedBus) -> None:
+        send, heard = anyio.create_memory_object_stream[Datagram](ROOM)
+
+        def hear(datagram: Datagram) -> None:
+            with suppress(anyio.WouldBlock):  # it comes again, as on the air
+                send.send_nowait(datagram)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bus.listen, BUS_TOPIC if self._own.topics else None, hear)
+            with send, heard:
+                async for datagram in heard:
+                    await self._take(datagram)
+
+    async def _take(self, datagram: Datagram) -> None:
+        match decode_clear(datagram.data):
+            case BusBeacon() as beacon:
+                await self._hear(beacon, datagram.source)
+            case LinkDatagram() as link if self._links is not None:
+                self._links.hear(link)
 
     async def _hear(self, beacon: BusBeacon, source: Endpoint | None) -> None:
         """Somebody is there. Who came newly is shown soon who else is."""

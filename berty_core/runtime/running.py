@@ -90,12 +90,16 @@ class RunningTransport:
         self._faults.append(now)
         self.tell_fault(self.name, words)
         if len(self._faults) == MAX_FAULTS and now - self._faults[0] < FAULT_TIME and not self.broken:
-            self.broken = f"{MAX_FAULTS} faults within a minute, the last one: {words}"
             self._faults.clear()
-            self.scope.cancel()
+            self.broke(f"{MAX_FAULTS} faults within a minute, the last one: {words}")
+
+    def broke(self, words: str) -> None:
+        """The driver cannot be used any more: it is stopped and started again."""
+        self.broken = self.broken or words
+        self.scope.cancel()
 
     def passed(self, sent: int, received: int) -> None:
-        """Bytes went over one of its links."""
+        """Bytes went over one of its links, or its bus."""
         airtime = self._airtime(sent) if sent else 0.0
         self.usage.add(sent=sent, received=received, messages=1 if sent else 0, airtime=airtime)
 
@@ -103,6 +107,10 @@ class RunningTransport:
         """Why nothing may be sent, in words; empty: it may."""
         spent = self.usage.spent()
         return f"the quota of {self.name} is used up ({', '.join(spent)})" if spent else ""
+
+    def free_at(self) -> float:
+        """When its quotas have something left, if nothing is used until then (Unix seconds)."""
+        return self.usage.free_at()
 
     def _airtime(self, size: int) -> float:
         traits = self.spec.traits

@@ -70,10 +70,10 @@ class Severable(Generic[T]):
             self._task.cancel()
 
 
-async def see_end(calls: Sequence[Severable[Any]]) -> None:
-    """Give calls that were cancelled their time to end, and leave behind what does not."""
+async def see_end(calls: Sequence[Severable[Any]], share: float = 1.0) -> None:
+    """Give calls that were cancelled their time to end, or a share of it, and leave behind what does not."""
     with anyio.CancelScope(shield=True):
-        deadline, pause = anyio.current_time() + STOP_LIMIT, 0.001
+        deadline, pause = anyio.current_time() + share * STOP_LIMIT, 0.001
         while not all(call.ended for call in calls) and anyio.current_time() < deadline:
             await anyio.sleep(pause)  # nobody tells, since what does not end cannot
             pause = min(0.05, 2 * pause)
@@ -81,8 +81,11 @@ async def see_end(calls: Sequence[Severable[Any]]) -> None:
             call.cut()
 
 
-async def within(limit: float, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a driver's call; TimeoutError after `limit` seconds, or up to `STOP_LIMIT` later if it does not stop."""
+async def within(limit: float, coroutine: Coroutine[Any, Any, T], share: float = 1.0) -> T:
+    """Await a driver's call; TimeoutError after `limit` seconds, or up to `STOP_LIMIT` later if it does not stop.
+
+    `share` of that limit is given where the call is made within one that is given all of it.
+    """
     call = Severable(coroutine)
     outcome: list[T | Exception] = []
     done = anyio.Event()
@@ -102,7 +105,7 @@ async def within(limit: float, coroutine: Coroutine[Any, Any, T]) -> T:
                 await done.wait()
         finally:
             tasks.cancel_scope.cancel()
-            await see_end([call])
+            await see_end([call], share)
     if not outcome:
         raise TimeoutError
     if isinstance(outcome[0], Exception):

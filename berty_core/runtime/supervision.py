@@ -28,7 +28,7 @@ from ..contracts.transport import (
     TransportHost,
 )
 from ..errors import BertyError
-from ..protocol.ranking import Situation, pauses
+from ..protocol.ranking import Candidate, Situation, costs_money, pauses
 from .decisions import Decisions, Kind
 from .guarded_link import endpoint_fault
 from .running import DriverFault, RunningProfile, RunningTransport, medium_of
@@ -96,8 +96,13 @@ class Supervisor:
                 await self._rest(running, reason, self._monotonic() - began)
 
     def pauses(self, running: RunningTransport) -> tuple[str, ...]:
-        """Why a transport is not to run now."""
-        return pauses(medium_of(running.spec.traits), running.policy, self._watched.situation())
+        """Why a transport is not to run now. One with a bus costs by listening alone."""
+        medium, situation = medium_of(running.spec.traits), self._watched.situation()
+        reasons = pauses(medium, running.policy, situation)
+        candidate = Candidate(transport=running.name, address="", medium=medium)
+        if running.spec.traits.broadcast and running.policy.metered == "never" and costs_money(candidate, situation):
+            reasons += ("it costs money, which its settings forbid (metered)",)
+        return reasons
 
     async def _until_wanted(self, running: RunningTransport) -> None:
         told: tuple[str, ...] = ()
