@@ -199,6 +199,7 @@ def _print_node(view: dict[str, Any]) -> None:
         ["node", runs],
     ]
     rows += [["transport", f"{t['name']}: {t['state']}{_reasons(t)}"] for t in view["transports"]]
+    rows += [["bus", line] for t in view["transports"] if t["bus"] for line in bus_lines(t["name"], t["bus"])]
     if view["network"] and not view["transports"]:
         rows.append(["transport", "none: install one, such as berty-mdns, or see `disabled` in berty.toml"])
     for running in view["session_profiles"]:
@@ -208,6 +209,22 @@ def _print_node(view: dict[str, Any]) -> None:
     if view["network"]:  # a short command has said its own already
         rows += [["notice", safe(notice)] for notice in view["notices"]]
     table(rows)
+
+
+def bus_lines(name: str, bus: dict[str, Any]) -> list[str]:
+    """What is told of a bus: what was said and heard, and who was heard of each group."""
+    said = f"{counted(bus['said'], 'datagram')} said ({bus['bytes_said']} bytes)"
+    heard = f"{bus['heard']} heard ({bus['bytes_heard']} bytes)"
+    not_taken = [f"{bus[what]} {what}" for what in ("repeated", "refused", "foreign", "dropped") if bus[what]]
+    lines = [f"{safe(name)}: {', '.join([said, heard, *not_taken])}"]
+    if bus["silent"]:
+        lines.append(f"{safe(name)}: nothing is said now: {safe(bus['silent'])}")
+    for group in bus["groups"]:
+        devices = ", ".join(f"{safe(one['name'])} at {clock(one['at'])}" for one in group["devices"])
+        who = f"; confirmed by {devices}" if devices else ""
+        members = counted(group["members"], "member")
+        lines.append(f"{safe(name)}: {safe(group['name'])}, {members} heard in the last hour{who}")
+    return lines
 
 
 def print_peers(peers: list[dict[str, Any]]) -> None:

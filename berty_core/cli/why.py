@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .completion import complete_conversation
-from .output import clock, hint, json_option, print_json, table
+from .output import clock, counted, hint, json_option, print_json, table
 from .reach import ask
 from .settings import Settings
 from .text import safe
@@ -49,6 +49,8 @@ def _print_peer(view: dict[str, Any]) -> None:
     if view["ways"]:
         click.echo("Ways, the best first:")
         table([f"  {safe(way['transport'])}", safe(way["address"]), _judged(way)] for way in view["ways"])
+    for bus in view["buses"]:
+        click.echo(f"On the bus {safe(bus['transport'])}: {_heard(bus)}.")
     for transport in view["transports"]:
         if transport["state"] != "active":
             click.echo(f"Transport {safe(transport['name'])}: {transport['state']}{_details(transport)}")
@@ -59,6 +61,12 @@ def _print_peer(view: dict[str, Any]) -> None:
         click.echo("Decided before:")
     for decision in view["decisions"]:
         click.echo(f"  {clock(decision['at'])} {safe(decision['words'])}{_times(decision)}")
+
+
+def _heard(bus: dict[str, Any]) -> str:
+    devices = ", ".join(f"{safe(one['name'])} confirmed something at {clock(one['at'])}" for one in bus["devices"])
+    words = f"{counted(bus['members'], 'member')} heard in the last hour" + (f", {devices}" if devices else "")
+    return words + (f"; nothing is said now: {safe(bus['silent'])}" if bus["silent"] else "")
 
 
 def _judged(way: dict[str, Any]) -> str:
@@ -92,6 +100,10 @@ def _print_message(view: dict[str, Any]) -> None:
         ]
         for device in view["devices"]
     )
+    for bus in view["buses"]:
+        said = "not said yet" if bus["said"] is None else f"said at {clock(bus['said'])}"
+        asked = f", asked about {bus['questions']} times" if bus["questions"] else ""
+        click.echo(f"On the bus {safe(bus['transport'])}: {said}{asked}; {safe(bus['next'])}.")
     if not view["devices"]:
         hint("Nobody else's device is known in this conversation yet.")
 

@@ -81,6 +81,11 @@ class Confirmations:
         """Somebody holds an own message."""
         self._unheld.pop(cid, None)
 
+    def asked_about(self, cid: Cid) -> tuple[int, float]:
+        """How often the others were asked about an own message, and when they are next; inf: not by itself."""
+        asking = self._unheld.get(cid)
+        return (0, math.inf) if asking is None else (asking.tries, max(asking.at, self._ask_at))
+
     def timeout(self) -> float:
         """When `take` or `questions` has something."""
         times = [] if self._confirm_at is None else [self._confirm_at]

@@ -60,7 +60,7 @@ class BusGroups:
         self._heard: list[bytes] = []
         self._some_to_say = anyio.Event()
         self._some_heard = anyio.Event()
-        self._topics: set[bytes | None] = set()
+        self._topics: dict[bytes | None, anyio.CancelScope] = {}
         self._tasks: TaskGroup | None = None
         self.dropped = 0
         self.hub = BusHub(
@@ -79,7 +79,9 @@ class BusGroups:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                if not self._bus.traits.topics:
+                if self._bus.traits.topics:
+                    self._follow_topics()
+                else:
                     self._listen_to(None)
                 tasks.start_soon(self._store_what_is_heard)
                 await self._say()
@@ -97,13 +99,23 @@ class BusGroups:
 
     # -- listening -----------------------------------------------------------------------------
 
-    def _listen_to(self, topic: bytes | None) -> None:
-        if topic not in self._topics and self._tasks is not None:
-            self._topics.add(topic)
-            self._tasks.start_soon(self._listen, topic)
+    def _follow_topics(self) -> None:
+        """Listen to the groups that are open, and to no others."""
+        self.hub.topics_changed = False
+        wanted: set[bytes | None] = set(self.hub.topics)
+        for topic in set(self._topics) - wanted:
+            self._topics.pop(topic).cancel()
+        for topic in wanted - set(self._topics):
+            self._listen_to(topic)
 
-    async def _listen(self, topic: bytes | None) -> None:
-        await self._bus.listen(topic, self.hear)
+    def _listen_to(self, topic: bytes | None) -> None:
+        if self._tasks is not None:
+            self._topics[topic] = anyio.CancelScope()
+            self._tasks.start_soon(self._listen, topic, self._topics[topic])
+
+    async def _listen(self, topic: bytes | None, scope: anyio.CancelScope) -> None:
+        with scope:
+            await self._bus.listen(topic, self.hear)
 
     def hear(self, datagram: Datagram) -> None:
         """Keep a datagram until it is stored; the oldest are lost where they come too fast."""
@@ -126,9 +138,9 @@ class BusGroups:
 
     def _ready(self, outgoing: list[Outgoing]) -> None:
         now = self._now()
+        if self._bus.traits.topics:
+            self._follow_topics()
         for one in outgoing:
-            if self._bus.traits.topics:
-                self._listen_to(one.topic)
             self._put(one, now)
         self._some_to_say.set()
 
@@ -136,6 +148,19 @@ class BusGroups:
         """What a person waits for goes whenever it may; the rest is not worth its airtime for long."""
         deadline = math.inf if one.priority is Priority.INTERACTIVE else now + STALE * self._unit
         self._to_say.put(one, len(one.data), now, priority=one.priority, deadline=deadline, source=one.topic)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be said."""
+        return self._to_say.size
+
+    def silence(self) -> str:
+        """Why nothing is said now, in words; empty: it is."""
+        if reason := self._bus.refusal():
+            return reason
+        now = self._now()
+        due = self._to_say.timeout(now) if self._to_say.size else None
+        return f"airtime is used up for {due - now:.0f} s more" if due is not None and due - now > 1 else ""
 
     async def _say(self) -> None:
         while True:
@@ -163,4 +188,4 @@ class BusGroups:
             await anyio.sleep(GONE_FOR)
         else:
             if outgoing.message is not None:
-                self._host.store.post(partial(self.hub.sent, *outgoing.message))
+                self._host.store.post(partial(self.hub.sent, *outgoing.message, self._host.monotonic()))

@@ -6,7 +6,9 @@ only once it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -36,6 +38,9 @@ from .replica import Replica
 from .verification import verify_blocks
 
 MIN_ROOM = 80  # bytes: a confirmation of one message
+LATELY = 3600.0  # seconds: digests come at least that often
+MAX_SENDERS = 256  # of a group, whose time is remembered
+MAX_SAID = 256  # own messages of a group whose time is remembered
 MAX_UNHELD = 64  # own messages from before this start that are asked about
 
 
@@ -49,6 +54,27 @@ class Outgoing:
     message: tuple[GroupId, Cid] | None = None
 
 
+@attrs.frozen
+class HeardLately:
+    """How many senders of a group were heard within `LATELY`, and when devices last proved that they are there.
+
+    A sender is a name that a member chose when it started. Times are of the monotonic clock.
+    """
+
+    senders: int
+    devices: Mapping[DeviceId, float]
+
+
+@attrs.frozen
+class ToldOf:
+    """What became of an own message on a bus: when it was said, and what is asked about it. Times as above."""
+
+    said: float | None
+    questions: int
+    next_question: float | None
+    is_unheld: bool
+
+
 @attrs.define(eq=False)
 class _Group:
     """One group on the bus."""
@@ -58,6 +84,9 @@ class _Group:
     machine: Groupcast
     sender: Sender
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
+    senders: dict[bytes, float] = attrs.field(factory=dict)
+    devices: dict[DeviceId, float] = attrs.field(factory=dict)
+    said: OrderedDict[Cid, float] = attrs.field(factory=OrderedDict)  # own messages
 
 
 class BusHub:
@@ -86,6 +115,8 @@ class BusHub:
         self._entropy = entropy
         self._groups: dict[GroupId, _Group] = {}
         self._taken: list[tuple[_Group, Opened]] = []  # in the open batch
+        self.topics: frozenset[bytes] = frozenset()  # of the groups that are open
+        self.topics_changed = False
 
     def adjust(self, now: float) -> None:
         """Speak for the groups that are open, and for no others."""
@@ -95,6 +126,9 @@ class BusHub:
         for group_id, replica in self._replica.groups.items():
             if group_id not in self._groups:
                 self._groups[group_id] = self._open(replica, now)
+        topics = frozenset(group.key.topic for group in self._groups.values())
+        self.topics_changed = self.topics_changed or topics != self.topics
+        self.topics = topics
 
     def _open(self, replica: GroupReplica, now: float) -> _Group:
         parts = {
@@ -124,6 +158,10 @@ class BusHub:
             self.repeated += 1
             return
         self._taken.append((group, opened))
+        group.senders.pop(opened.sender, None)
+        group.senders[opened.sender] = now
+        if len(group.senders) > MAX_SENDERS:
+            del group.senders[next(iter(group.senders))]
         try:
             frame = decode_groupcast(opened.body)
             if frame is not None:
@@ -145,7 +183,7 @@ class BusHub:
                 case EntryHeard(kind, block):
                     events += self._store(group, kind, block, now)
                 case HeldClaimed(claim):
-                    self._held(group, claim)
+                    self._held(group, claim, now)
                 case ConfirmationAsked(names):
                     self._asked(group, names, now)
                 case Agreed():
@@ -179,13 +217,14 @@ class BusHub:
         cids = [cid for name in names for cid in log.starting_with(name)]
         group.machine.confirmations.add([cid for cid in cids if self._may_confirm(group.replica, cid)], now)
 
-    def _held(self, group: _Group, claim: HeldFrame) -> None:
+    def _held(self, group: _Group, claim: HeldFrame, now: float) -> None:
         """A device holds messages, of which some may be ours."""
         replica = group.replica
         log = replica.logs[LogKind.MESSAGES]
         cids = [cid for name in claim.names for cid in log.starting_with(name)]
         for device in filter(lambda device: device.startswith(claim.device), replica.devices()):
             if not replica.is_mine(device) and is_held(replica.group.id, DeviceId(device), claim):
+                group.devices[DeviceId(device)] = now
                 for cid in replica.deliveries.held(cids, device):
                     self._replica.emit(DeliveryChanged(replica.group.id, cid))
 
@@ -220,9 +259,13 @@ class BusHub:
         for group in self._groups.values():
             group.machine.confirmations.forget()
 
-    def sent(self, group_id: GroupId, cid: Cid) -> None:
+    def sent(self, group_id: GroupId, cid: Cid, now: float) -> None:
         """An own message went on the air, within a batch."""
-        group = self._replica.groups.get(group_id)
+        group, known = self._replica.groups.get(group_id), self._groups.get(group_id)
+        if known is not None:
+            known.said[cid] = now
+            if len(known.said) > MAX_SAID:
+                known.said.popitem(last=False)
         if group is not None and group.deliveries.sent(cid, self.transport):
             self._replica.emit(DeliveryChanged(group_id, cid))
 
@@ -253,3 +296,26 @@ class BusHub:
         if said.completes is not None and said.completes[0] is LogKind.MESSAGES:
             message = (group.replica.group.id, said.completes[1])
         return Outgoing(data, Priority(said.urgency), group.key.topic, message)
+
+    # -- what is told of it --------------------------------------------------------------------
+
+    def groups(self) -> list[GroupId]:
+        """The groups that are spoken to here."""
+        return list(self._groups)
+
+    def heard_lately(self, group_id: GroupId, now: float) -> HeardLately | None:
+        """Who of a group was heard; None if it is not spoken to here."""
+        group = self._groups.get(group_id)
+        if group is None:
+            return None
+        recent = [at for at in group.senders.values() if now - at < LATELY]
+        return HeardLately(len(recent), {one: at for one, at in group.devices.items() if now - at < LATELY})
+
+    def told_of(self, group_id: GroupId, cid: Cid) -> ToldOf | None:
+        """What became of an own message; None if its group is not spoken to here."""
+        group = self._groups.get(group_id)
+        if group is None:
+            return None
+        tries, at = group.machine.confirmations.asked_about(cid)
+        is_unheld = group.replica.deliveries.is_unheld(cid)
+        return ToldOf(group.said.get(cid), tries, None if at == math.inf else at, is_unheld)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ids import DeviceId, GroupId
 from ..protocol.group import GroupKind
+from .bus_view import bus_views
 from .why import transport_view
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ MAX_DECISIONS = 20
 
 async def status(node: Node) -> Json:
     """Profile, account, key, transports, session profiles, peers, own link and groups. Times are Unix seconds."""
+    buses = await bus_views(node) if node.connectivity else {}
     return {
         **await node.store.read(_account, node),
         "key": {"kind": node.key_source.kind, "words": node.key_source.words},
         "network": node.connectivity is not None,
         "notices": list(node.notices),
-        "transports": transports(node),
+        "transports": [view | {"bus": buses.get(view["name"])} for view in transports(node)],
         "session_profiles": session_profiles(node),
         "plugins_not_used": [
             {"name": left.name, "state": left.state, "reason": left.reason, "remedy": left.remedy}

@@ -200,7 +200,7 @@ class SyncHub:
         for bus in self.buses:
             bus.spread(effects, now)
         said = [(bus, bus.collect(now)) for bus in self.buses]
-        return [(bus, datagrams) for bus, datagrams in said if datagrams]
+        return [(bus, datagrams) for bus, datagrams in said if datagrams or bus.topics_changed]
 
     def wake(self, now: float) -> None:
         """Let machines do what is due."""

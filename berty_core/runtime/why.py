@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..codec.cid import Cid
 from ..errors import BertyError, UserError
 from ..ids import DeviceId, GroupId
+from .bus_view import group_on_buses, message_on_buses, next_on
 from .group_replica import GroupReplica
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MAX_TOLD = 20
+NOBODY_NEAR = "it goes as soon as this device, or another one that has it, is met; nobody of this group is near now"
 NOT_RUNNING = "no node runs here: `berty run` starts it, then whoever is near is met"
 
 
@@ -30,19 +32,20 @@ async def why_peer(node: Node, name: str) -> Json:
     group, called = await node.store.read(_named, node, name)
     connectivity = node.connectivity
     if connectivity is None:
-        return {"name": called, "group": str(group), "sessions": [], "ways": [], "transports": [], "decisions": []} | {
-            "next": NOT_RUNNING
-        }
+        nothing: Json = {"sessions": [], "ways": [], "buses": [], "transports": [], "decisions": []}
+        return {"name": called, "group": str(group), **nothing, "next": NOT_RUNNING}
     near = _showing(connectivity, group)
     sessions = [session for session in connectivity.sessions if session.is_open and group in session.groups]
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
+    buses = await group_on_buses(node, group)
     peers = {nonce.hex() for nonce in _nonces(near)} | {session.beacon_nonce.hex() for session in sessions}
     return {
         "name": called,
         "group": str(group),
         "sessions": [_session(node, connectivity, session) for session in sessions],
         "ways": ways,
-        "next": _next(connectivity, sessions, ways),
+        "buses": buses,
+        "next": (not sessions and next_on(buses)) or _next(connectivity, sessions, ways),
         "transports": [transport_view(running) for running in connectivity.transports],
         "decisions": [one.view() for one in connectivity.decisions if one.peer in peers or not one.peer][-MAX_TOLD:],
     }
@@ -132,8 +135,9 @@ def transport_view(running: RunningTransport) -> Json:
 async def why_message(node: Node, id: str) -> Json:
     """What is proven of a message for each device of its group, what was tried, and what comes next."""
     view, group, devices = await node.store.read(_message, node, id)
+    view["buses"] = await message_on_buses(node, group, Cid.parse(id)) if view["mine"] else []
     for entry, device in zip(view["devices"], devices, strict=True):
-        entry["next"] = _next_for(node, group, device, entry["state"])
+        entry["next"] = _next_for(node, group, device, entry["state"], view["buses"])
     return view
 
 
@@ -171,7 +175,7 @@ def _told(node: Node, group: GroupReplica, cid: Cid, found: Json) -> tuple[Json,
     return view | {"state": delivery.state}, group.group.id, devices
 
 
-def _next_for(node: Node, group: GroupId, device: DeviceId, state: str) -> str:
+def _next_for(node: Node, group: GroupId, device: DeviceId, state: str, buses: list[Json]) -> str:
     """What happens next towards one device."""
     if state in ("held", "acknowledged"):
         return "nothing: it is there"
@@ -185,6 +189,6 @@ def _next_for(node: Node, group: GroupId, device: DeviceId, state: str) -> str:
         return f"its session over {sessions[0].transport} has it, and has not confirmed it yet"
     near = _showing(connectivity, group)
     if not near:
-        return "it goes as soon as this device, or another one that has it, is met; nobody of this group is near now"
+        return f"on {buses[0]['transport']}: {buses[0]['next']}" if buses else NOBODY_NEAR
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
     return f"somebody of this group is near: {_next(connectivity, [], ways)}"

@@ -110,7 +110,7 @@ class Air:
         self.log.append((sender, outgoing))
         if outgoing.message is not None:
             message = outgoing.message
-            sender.device.do(lambda: sender.hub.sent(*message))
+            sender.device.do(lambda: sender.hub.sent(*message, self.world.now))
         chance = self.world.random.random
         for listener in self.stations:
             if listener is sender or not listener.on or chance() < self.loss:
