@@ -215,7 +215,7 @@ def bus_lines(name: str, bus: dict[str, Any]) -> list[str]:
     """What is told of a bus: what was said and heard, and who was heard of each group."""
     said = f"{counted(bus['said'], 'datagram')} said ({bus['bytes_said']} bytes)"
     heard = f"{bus['heard']} heard ({bus['bytes_heard']} bytes)"
-    not_taken = [f"{bus[what]} {what}" for what in ("repeated", "refused", "foreign", "dropped") if bus[what]]
+    not_taken = [f"{bus[what]} {what}" for what in ("repeated", "refused", "foreign", "dropped", "spared") if bus[what]]
     lines = [f"{safe(name)}: {', '.join([said, heard, *not_taken])}"]
     if bus["silent"]:
         lines.append(f"{safe(name)}: nothing is said now: {safe(bus['silent'])}")

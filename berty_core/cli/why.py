@@ -101,7 +101,7 @@ def _print_message(view: dict[str, Any]) -> None:
         for device in view["devices"]
     )
     for bus in view["buses"]:
-        said = "not said yet" if bus["said"] is None else f"said at {clock(bus['said'])}"
+        said = "not said" if bus["said"] is None else f"said at {clock(bus['said'])}"
         asked = f", asked about {bus['questions']} times" if bus["questions"] else ""
         click.echo(f"On the bus {safe(bus['transport'])}: {said}{asked}; {safe(bus['next'])}.")
     if not view["devices"]:

@@ -170,8 +170,12 @@ class Groupcast:
 
     def changed(self, now: float) -> None:
         """The logs have something new, whoever brought it."""
-        self._needs.settle(self._is_here)
+        self.settled()
         self._trickle.disagree(now)
+
+    def settled(self) -> None:
+        """The logs have something new that nobody has to hear of soon."""
+        self._needs.settle(self._is_here)
 
     def stored(self, kind: LogKind, missing: Iterable[Cid], now: float) -> list[EntryHeard]:
         """What was heard is stored, within the open transaction; entries that waited for it and can be made now.

@@ -70,6 +70,7 @@ class BusGroups:
             unit=self._unit,
             entropy=host.entropy,
             ready=self._ready,
+            met=host.hub.met_elsewhere if bus.is_dear else None,
         )
 
     async def run(self) -> None:
@@ -101,7 +102,6 @@ class BusGroups:
 
     def _follow_topics(self) -> None:
         """Listen to the groups that are open, and to no others."""
-        self.hub.topics_changed = False
         wanted: set[bytes | None] = set(self.hub.topics)
         for topic in set(self._topics) - wanted:
             self._topics.pop(topic).cancel()
@@ -138,6 +138,7 @@ class BusGroups:
 
     def _ready(self, outgoing: list[Outgoing]) -> None:
         now = self._now()
+        self.hub.topics_changed = False
         if self._bus.traits.topics:
             self._follow_topics()
         for one in outgoing:

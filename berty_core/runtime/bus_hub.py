@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -38,6 +38,8 @@ from .replica import Replica
 from .verification import verify_blocks
 
 MIN_ROOM = 80  # bytes: a confirmation of one message
+GRACE = 3.0  # seconds in which sessions have to bring an entry to all, where a bus is to be spared
+MAX_HELD_BACK = 256  # own entries of a group that wait so
 LATELY = 3600.0  # seconds: digests come at least that often
 MAX_SENDERS = 256  # of a group, whose time is remembered
 MAX_SAID = 256  # own messages of a group whose time is remembered
@@ -87,10 +89,14 @@ class _Group:
     senders: dict[bytes, float] = attrs.field(factory=dict)
     devices: dict[DeviceId, float] = attrs.field(factory=dict)
     said: OrderedDict[Cid, float] = attrs.field(factory=OrderedDict)  # own messages
+    held_back: dict[tuple[LogKind, Cid], float] = attrs.field(factory=dict)  # own entries, and until when
 
 
 class BusHub:
-    """All groups of this device on one bus. `unit` (seconds) is what a full datagram takes on it."""
+    """All groups of this device on one bus. `unit` (seconds) is what a full datagram takes on it.
+
+    `met` is given for a bus that is to be spared: the devices of a group that have a session over another transport.
+    """
 
     def __init__(
         self,
@@ -101,6 +107,7 @@ class BusHub:
         unit: float,
         entropy: Callable[[int], bytes],
         ready: Callable[[list[Outgoing]], None],
+        met: Callable[[GroupId, str], Collection[DeviceId]] | None = None,
     ) -> None:
         if mtu - OVERHEAD < MIN_ROOM:
             raise UserError(
@@ -114,6 +121,8 @@ class BusHub:
         self._unit = unit
         self._entropy = entropy
         self._groups: dict[GroupId, _Group] = {}
+        self.spared = 0  # own entries that were not said, since all had them by their sessions
+        self._met = met
         self._taken: list[tuple[_Group, Opened]] = []  # in the open batch
         self.topics: frozenset[bytes] = frozenset()  # of the groups that are open
         self.topics_changed = False
@@ -241,11 +250,53 @@ class BusHub:
                 if not group.replica.deliveries.is_unheld(effect.cid):
                     group.machine.confirmations.held(effect.cid)
             elif isinstance(effect, EntryAdded) and effect.own:
-                group.machine.push(effect.kind, effect.cid, now)
-                if group.replica.deliveries.is_unheld(effect.cid):
-                    group.machine.confirmations.await_holder([effect.cid], now)
+                self._say_own(group, effect.kind, effect.cid, now)
+            elif self._are_all_met(group):
+                group.machine.settled()
             else:
                 group.machine.changed(now)
+
+    def _say_own(self, group: _Group, kind: LogKind, cid: Cid, now: float) -> None:
+        """At once, unless the bus is to be spared and sessions bring it to all that are known."""
+        if len(group.held_back) < MAX_HELD_BACK and self._are_all_met(group):
+            group.held_back[kind, cid] = now + GRACE
+        else:
+            self._push(group, kind, cid, now)
+
+    def _push(self, group: _Group, kind: LogKind, cid: Cid, now: float) -> None:
+        group.machine.push(kind, cid, now)
+        if group.replica.deliveries.is_unheld(cid):
+            group.machine.confirmations.await_holder([cid], now)
+
+    @staticmethod
+    def _others(group: _Group) -> set[DeviceId]:
+        return set(group.replica.devices()) - {group.replica.device_id}
+
+    def _are_all_met(self, group: _Group) -> bool:
+        """Whether the bus is to be spared, and every other device that is known has a session elsewhere."""
+        if self._met is None:
+            return False
+        others = self._others(group)
+        return bool(others) and others.issubset(self._met(group.replica.group.id, self.transport))
+
+    def _have_all(self, group: _Group, cid: Cid) -> bool:
+        """Whether all others have an own entry: of texts they say so, of all else it is enough that they are met."""
+        deliveries = group.replica.deliveries
+        if deliveries.is_unheld(cid):
+            return False
+        held = deliveries.get(cid).held
+        return self._others(group).issubset(held) if held else self._are_all_met(group)
+
+    def _say_held_back(self, group: _Group, now: float) -> None:
+        """What did not come to all by sessions within `GRACE` is said."""
+        for (kind, cid), until in list(group.held_back.items()):
+            if until > now:
+                continue
+            del group.held_back[kind, cid]
+            if self._have_all(group, cid):
+                self.spared += 1
+            else:
+                self._push(group, kind, cid, now)
 
     def committed(self) -> None:
         """The open batch is durable."""
@@ -272,12 +323,14 @@ class BusHub:
     def wake(self, now: float) -> None:
         """Let machines say what is due."""
         for group in self._groups.values():
+            self._say_held_back(group, now)
             if group.machine.timeout() <= now:
                 group.machine.wake(now)
 
     def timeout(self) -> float | None:
         """When `wake` wants to be called."""
         times = [group.machine.timeout() for group in self._groups.values()]
+        times += [until for group in self._groups.values() for until in group.held_back.values()]
         return min(times, default=None)
 
     def collect(self, now: float) -> list[Outgoing]:

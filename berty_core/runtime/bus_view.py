@@ -43,13 +43,13 @@ async def bus_views(node: Node) -> dict[str, Json]:
 def _bus(on_bus: OnBus, groups: list[Json]) -> Json:
     guarded, speaking = on_bus.guarded, on_bus.groups
     view: Json = {"silent": GONE if guarded is None else TOO_SHORT if speaking is None else speaking.silence()}
-    view |= {"groups": groups, "waiting": 0, "repeated": 0, "refused": 0, "foreign": 0, "dropped": 0}
+    view |= {"groups": groups, "waiting": 0, "repeated": 0, "refused": 0, "foreign": 0, "dropped": 0, "spared": 0}
     for name in ("said", "bytes_said", "heard", "bytes_heard"):
         view[name] = getattr(guarded, name, 0)
     if guarded is not None and speaking is not None:
         hub = speaking.hub
         view |= {"waiting": speaking.waiting, "dropped": speaking.dropped + guarded.flooded}
-        view |= {"repeated": hub.repeated, "refused": hub.refused, "foreign": hub.foreign}
+        view |= {"repeated": hub.repeated, "refused": hub.refused, "foreign": hub.foreign, "spared": hub.spared}
     return view
 
 
@@ -103,6 +103,8 @@ def _message(node: Node, name: str, silence: str, hub: BusHub, group: GroupId, c
 
 
 def _next(view: Json, *, is_unheld: bool, silence: str) -> str:
+    if not is_unheld and view["said"] is None:
+        return "it need not be said there: all others have it"
     if silence:
         return f"nothing is said there now: {silence}"
     if view["said"] is None and is_unheld:

@@ -38,6 +38,9 @@ class BusKeeper(LinkKeeper, Protocol):
     def free_at(self) -> float:
         """When something may be sent, if nothing is until then (Unix seconds)."""
 
+    def is_limited(self) -> bool:
+        """Whether a person set quotas."""
+
 
 class Unkept:
     """Where nobody keeps count."""
@@ -58,6 +61,10 @@ class Unkept:
     def free_at(self) -> float:
         """Always."""
         return 0.0
+
+    def is_limited(self) -> bool:
+        """Nobody did."""
+        return False
 
 
 def bus_fault(bus: object) -> str:
@@ -85,6 +92,7 @@ class GuardedBus:
         budget: Budget | None = None,
     ) -> None:
         self.traits = bus.traits
+        self.is_dear = bus.traits.budgeted or bus.traits.metered or keeper.is_limited()  # better spared
         self.said = self.bytes_said = self.heard = self.bytes_heard = self.flooded = 0
         self._name = name
         self._bus = bus

@@ -112,6 +112,10 @@ class RunningTransport:
         """When its quotas have something left, if nothing is used until then (Unix seconds)."""
         return self.usage.free_at()
 
+    def is_limited(self) -> bool:
+        """Whether a person set quotas."""
+        return self.usage.is_limited
+
     def _airtime(self, size: int) -> float:
         traits = self.spec.traits
         if not traits.budgeted or self.transport is None:

@@ -195,6 +195,11 @@ class SyncHub:
         news = [cid for cid in cids if peer.group.deliveries.sent(cid, peer.partner.transport)]
         return [DeliveryChanged(peer.group.group.id, cid) for cid in news]
 
+    def met_elsewhere(self, group_id: GroupId, transport: str) -> set[DeviceId]:
+        """Devices of a group that get its news by a session over another transport than this."""
+        peers = [peer for peer in self._peers.get(group_id, []) if self._is_live(peer) and not peer.draining]
+        return {p.partner.device for p in peers if p.partner.device is not None and p.partner.transport != transport}
+
     def speak(self, effects: list[Effect], now: float) -> list[tuple[BusHub, list[Datagram]]]:
         """What is to be said on each bus, after a commit and what it changed."""
         for bus in self.buses:

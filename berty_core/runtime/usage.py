@@ -80,6 +80,11 @@ class Usage:
         }
 
     @property
+    def is_limited(self) -> bool:
+        """Whether there is any quota."""
+        return bool(self._limits)
+
+    @property
     def wants_keeping(self) -> bool:
         """Whether enough was used to be written down."""
         return any(self._unkept[name] >= limit * KEEP_SHARE for name, (limit, _, _) in self._limits.items())
