@@ -247,7 +247,7 @@ def test_status(people: People) -> None:
     assert all(has_shape("group", group) for group in status["groups"])
     assert (status["profile"], status["key"]["kind"], status["network"]) == ("berty", "file", True)
     (transport,) = status["transports"]
-    assert transport == {"name": "mdns", "state": "active", "reasons": [], "quota": {}, "retry_at": None}
+    assert transport == {"name": "mdns", "state": "active", "reasons": [], "quota": {}, "retry_at": None, "bus": None}
     (peer,) = status["peers"]
     assert (peer["name"], peer["transport"]) == ("Bob", "mdns")
     assert (peer["session"], status["session_profiles"]) == ("private", [])
