@@ -91,7 +91,7 @@ async def test_what_a_quota_holds_back(tmp_path: Path) -> None:
         words = "the quota of bus is used up (1 messages a day)"
 
         async def spent() -> bool:
-            return (await bus_of(ann))["silent"] == words
+            return bool((await bus_of(ann))["silent"] == words)
 
         await until(spent)
         assert await state_of(ann, "group", cid) == "stored"
