@@ -81,7 +81,7 @@ class AirtimeQueue:
         quota: Quota | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._queue: PacedQueue[Turn] = PacedQueue(capacity=MAX_WAITING * mtu, allowed_at=self._allowed_at)
+        self._queue: PacedQueue[Turn] = PacedQueue(capacity=MAX_WAITING * max(mtu, 1), allowed_at=self._allowed_at)
         self._now = now
         self._budget = budget
         self._tell = tell

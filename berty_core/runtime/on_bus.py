@@ -180,8 +180,8 @@ class OnBus:
         return await cast(BusTransport, self._transport).bus()
 
     @property
-    def paces_links(self) -> bool:
-        """Whether its links ask for their turns themselves."""
+    def has_paced_links(self) -> bool:
+        """Whether its links take their turns by themselves."""
         return not self._own.dials
 
     def _own_budget(self) -> Budget | None:
