@@ -67,7 +67,7 @@ class MemoryDatagrams(MemoryNetwork):
         self.traits = attrs.evolve(traits, budgeted=budget is not None)
         self.budget = budget
         self.refuses_more = refuses_more
-        self.sent: list[tuple[float, int]] = []  # with a budget: when each datagram left (Unix seconds), its bytes
+        self.sent: list[tuple[MemoryTransport, float, int]] = []  # with a budget: by whom, when (Unix seconds), bytes
         self.seed = seed
         self.loss, self.duplication, self.reorder, self.spread = loss, duplication, reorder, spread
         self.tells_end = tells_end
@@ -124,7 +124,7 @@ class MeteredTransport(MemoryTransport):
         is_stubborn = self._medium.refuses_more and self._asked % self._medium.refuses_more == 0
         if is_stubborn or not ledger.take(size, host.now()):
             raise BudgetSpent("the airtime of this window is used up")
-        self._medium.sent.append((host.now(), size))
+        self._medium.sent.append((self, host.now(), size))
         await host.put_setting("airtime", ledger.dump())
 
 
