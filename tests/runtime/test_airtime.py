@@ -23,6 +23,7 @@ from berty_core.runtime.node import Node
 from berty_core.runtime.status import transports
 from berty_core.testing.memory_bus import MemoryBusNetwork
 from berty_core.testing.memory_datagrams import TRAITS, MemoryDatagrams
+from berty_core.testing.memory_transport import MemoryTransport
 
 from .nodes import befriend, group_of, has, node_on, nodes_on, said, until
 
@@ -311,3 +312,47 @@ async def test_two_devices_on_little_airtime(tmp_path: Path) -> None:
     assert sum(size for _, size in sent) > 60_000
     for at, _ in sent:
         assert sum(size for when, size in sent if at <= when < at + 0.99) <= limit
+
+
+class Nonsense:
+    """A budget that nobody can make sense of."""
+
+    limit, window = "much", float("nan")
+
+    def __init__(self) -> None:
+        self.broken = 3
+
+    def airtime(self, size: int) -> float:
+        """Less than nothing."""
+        return -1.0
+
+    def left(self, now: float) -> float:
+        """Not a number."""
+        return float("nan")
+
+    def allowed_at(self, size: int, now: float) -> float:
+        """It raises, and then says that it was long ago."""
+        if self.broken:
+            self.broken -= 1
+            raise ZeroDivisionError
+        return -5.0
+
+
+class Broken(MemoryDatagrams):
+    """A medium whose drivers say nonsense of their budget."""
+
+    def create(self) -> MemoryTransport:
+        """One with such a budget."""
+        transport, budget = super().create(), Nonsense()
+        transport.budget = lambda: budget  # type: ignore[attr-defined]
+        return transport
+
+
+async def test_a_driver_that_talks_nonsense_of_its_budget(tmp_path: Path) -> None:
+    """It is named, and what it takes still goes."""
+    async with nodes_on(Broken(budget=(60.0, 3600.0)), tmp_path, "Ann", "Bob") as (ann, bob):
+        await befriend(ann, bob)
+        await ann.send("Bob", "hello")
+        await has(bob, "Ann", "hello")
+        assert await said(ann, "budget().allowed_at() raised ZeroDivisionError")
+        assert await said(ann, "budget().limit raised ValueError")
