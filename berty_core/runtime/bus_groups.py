@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -14,20 +15,18 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from ..contracts.bus import Budget, Bus, Priority
+from ..contracts.bus import Bus, Priority
 from ..contracts.traits import Traits
 from ..errors import BudgetSpent, DeadlinePassed, LinkLost, MessageTooLarge
-from ..protocol.pacing import PacedQueue
+from .airtime_queue import AirtimeQueue, Turn
 from .bus_hub import BusHub, Outgoing
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub
 
-MAX_TO_SAY = 1024
 MAX_HEARD = 1024
 BATCH = 64  # datagrams that are stored in one commit
 SHORTEST_UNIT = 0.01  # seconds: below that a device computes longer than the medium carries
 STALE = 128.0  # units after which repair and digests are not worth their airtime any more
-LONGEST_WAIT = 5.0  # seconds until a budget is asked again: a clock may be set
 GONE_FOR = 1.0  # seconds after which a medium that was gone is tried again
 
 logger = logging.getLogger("berty.bus")
@@ -51,17 +50,14 @@ class BusGroups:
     """The groups of a node on one bus of one transport."""
 
     def __init__(
-        self, host: BusHost, transport: str, bus: Bus, now: Callable[[], float], budget: Budget | None = None
+        self, host: BusHost, transport: str, bus: Bus, now: Callable[[], float], airtime: AirtimeQueue
     ) -> None:
         self._host = host
         self._bus = bus
-        self._budget = budget
+        self._airtime = airtime
         self._now = now
         self._unit = unit_of(bus.traits)
-        self._to_say: PacedQueue[Outgoing] = PacedQueue(
-            capacity=MAX_TO_SAY * bus.traits.mtu,
-            allowed_at=budget.allowed_at if budget is not None else lambda _, at: at,
-        )
+        self._to_say: deque[tuple[Turn, Outgoing]] = deque()  # whose turn it is
         self._heard: list[bytes] = []
         self._some_to_say = anyio.Event()
         self._some_heard = anyio.Event()
@@ -118,6 +114,7 @@ class BusGroups:
     def hear(self, data: bytes) -> None:
         """Keep a datagram until it is stored; the oldest are lost where they come too fast."""
         self.bytes_received += len(data)
+        self._airtime.quota.passed(0, len(data))
         self._heard.append(data)
         if len(self._heard) > MAX_HEARD:
             del self._heard[0]
@@ -141,21 +138,32 @@ class BusGroups:
             if self._bus.traits.topics:
                 self._listen_to(one.topic)
             self._put(one, now)
-        self._some_to_say.set()
 
     def _put(self, one: Outgoing, now: float) -> None:
         """What a person waits for goes whenever it may; the rest is not worth its airtime for long."""
         deadline = math.inf if one.priority is Priority.INTERACTIVE else now + STALE * self._unit
-        self._to_say.put(one, len(one.data), now, priority=one.priority, deadline=deadline, source=one.topic)
+        told = partial(self._told, one)
+        self._airtime.ask(Turn(len(one.data), one.priority, ("bus", one.topic), told, deadline))
+        self._some_to_say.set()
+
+    def _told(self, one: Outgoing, turn: Turn) -> None:
+        if turn.may_go:
+            self._to_say.append((turn, one))
+            self._some_to_say.set()
+        else:
+            self.dropped += 1
 
     async def _say(self) -> None:
         while True:
             self._some_to_say = anyio.Event()
-            while (outgoing := self._to_say.take(self._now())) is not None:
-                await self._publish(outgoing)
-            self.dropped += len(self._to_say.dropped())
-            due = self._to_say.timeout(self._now())
-            with anyio.move_on_after(math.inf if due is None else min(max(due - self._now(), 0.001), LONGEST_WAIT)):
+            self._airtime.serve()
+            while self._to_say:
+                turn, outgoing = self._to_say.popleft()
+                try:
+                    await self._publish(outgoing)
+                finally:
+                    self._airtime.leave(turn)
+            with anyio.move_on_after(self._airtime.due_in):
                 await self._some_to_say.wait()
 
     async def _publish(self, outgoing: Outgoing) -> None:
@@ -165,14 +173,16 @@ class BusGroups:
             await self._bus.publish(outgoing.data, topic=topic, priority=outgoing.priority, deadline=deadline)
         except (DeadlinePassed, MessageTooLarge):
             self.dropped += 1
-        except BudgetSpent:  # links used it meanwhile
+        except BudgetSpent:  # its budget knows more by now
+            self._airtime.refused()
             self._put(outgoing, self._now())
-            await anyio.sleep(min(self._unit, GONE_FOR))
         except LinkLost as error:
             logger.info("the bus is gone for now: %s", error)
             self.dropped += 1
             await anyio.sleep(GONE_FOR)
         else:
+            self._airtime.went()
+            self._airtime.quota.passed(len(outgoing.data), 0)
             self.bytes_sent += len(outgoing.data)
             if outgoing.message is not None:
                 self._host.store.post(partial(self.hub.sent, *outgoing.message))

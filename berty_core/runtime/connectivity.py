@@ -268,7 +268,7 @@ class Connectivity:
         """A transport hands over a link, which was looked at."""
         guarded: Link = GuardedLink(link, running)
         if self._tasks is not None:
-            guarded = as_stream(guarded, self._host, self._tasks)
+            guarded = as_stream(guarded, self._host, self._tasks, self.dialling.ways.links_airtime_of(running.name))
         if link.initiator:
             self.dialling.meet(guarded)
         else:
@@ -298,7 +298,8 @@ class Connectivity:
             Secret(host.entropy(32)),
             host.monotonic(),
         )
-        session = PeerSession(host, sorted_link, machine, is_link_tag=self.adverts.is_link_tag)
+        airtime = self.dialling.ways.airtime_of(link.remote.transport)
+        session = PeerSession(host, sorted_link, machine, is_link_tag=self.adverts.is_link_tag, airtime=airtime)
         self._tasks.start_soon(self._serve_accepted, session, running)
 
     async def _serve_accepted(self, session: PeerSession, running: RunningTransport | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import cycle, islice
 from typing import Protocol, cast
 
@@ -33,10 +34,11 @@ from ..contracts.transport import (
     TransportHost,
     TransportSpec,
 )
-from ..errors import BudgetSpent, LinkLost, UserError
+from ..errors import LinkLost, UserError
 from ..protocol.bus_beacons import ADDRESS_LENGTH, BusBeacon, LinkDatagram, decode_clear, encode_clear, tags_in
 from ..protocol.rendezvous import advert_tag
 from ..protocol.trickle import Trickle
+from .airtime_queue import AirtimeQueue
 from .bus_groups import BusGroups, BusHost, unit_of
 from .bus_links import LIFE, SHORTEST_LIFE, BusLinks, link_traits
 from .replica import Points
@@ -113,7 +115,8 @@ class OnBus:
         self._own = spec.own_traits
         self._unit = unit_of(spec.own_traits)
         self._bus: Bus | None = None
-        self._budget: Budget | None = None
+        self.airtime = AirtimeQueue(mtu=self._own.mtu, now=time.time, budget=self._own_budget)
+        """Whose turn it is on the air; the node puts one in its place that knows the quota as well."""
         self._links: BusLinks | None = None
         self._beacon: Beacon | None = None
         self._address = b""
@@ -131,8 +134,6 @@ class OnBus:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._run_transport, host, tasks.cancel_scope)
                 self._bus = bus = await cast(BusTransport, self._transport).bus()
-                if self._own.budgeted:
-                    self._budget = cast(BudgetedTransport, self._transport).budget()
                 self._unit = unit_of(bus.traits)
                 if not self._own.dials:
                     self._links = self._make_links(host, bus.traits)
@@ -155,7 +156,7 @@ class OnBus:
 
     async def _speak_to_groups(self, host: TransportHost, bus: Bus) -> None:
         try:
-            self.groups = BusGroups(self._host, self._spec.name, bus, host.now, self._budget)
+            self.groups = BusGroups(self._host, self._spec.name, bus, host.now, self.airtime)
         except UserError as error:  # a medium that is not meant for groups; its links may be fine
             host.logger.warning("%s carries no groups: %s", self._spec.name, error)
             return
@@ -177,6 +178,14 @@ class OnBus:
     async def bus(self) -> Bus:
         """The medium's bus."""
         return await cast(BusTransport, self._transport).bus()
+
+    @property
+    def has_paced_links(self) -> bool:
+        """Whether its links take their turns by themselves."""
+        return not self._own.dials
+
+    def _own_budget(self) -> Budget | None:
+        return self.budget() if self._own.budgeted else None
 
     def budget(self) -> Budget:
         """The medium's budget."""
@@ -260,21 +269,18 @@ class OnBus:
 
     async def _say(self, data: bytes, priority: Priority = Priority.REPAIR) -> None:
         """Put a datagram in clear on the air, once there is airtime. LinkLost."""
+        if self._bus is None:
+            return
         topic = BUS_TOPIC if self._own.topics else None
-        while self._bus is not None:
-            if self._budget is not None and self._budget.allowed_at(len(data), time.time()) > time.time():
-                await anyio.sleep(min(1.0, self._unit))
-                continue
-            try:
-                await self._bus.publish(data, topic=topic, priority=priority, deadline=None)
-            except BudgetSpent:
-                await anyio.sleep(self._unit)
-            except LinkLost:
-                if priority is not Priority.BACKGROUND:
-                    raise
-                return
-            else:
-                return
+        put = partial(self._bus.publish, data, topic=topic, priority=priority, deadline=None)
+        try:
+            await self.airtime.send(put, len(data), priority, source=("in clear", priority))
+        except LinkLost:
+            if priority is not Priority.BACKGROUND:
+                raise
+        else:
+            if priority is Priority.BACKGROUND:  # what links say is counted there
+                self.airtime.quota.passed(len(data), 0)
 
     # -- hearing others ------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ def transport_view(running: RunningTransport) -> Json:
     return {
         "name": running.name,
         "state": running.state.value,
-        "reasons": list(running.reasons),
+        "reasons": [*running.reasons, *running.waits],
         "quota": running.usage.view(),
         "retry_at": None if retry is None else time.time() + retry - running.monotonic(),
     }
