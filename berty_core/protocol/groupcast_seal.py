@@ -14,7 +14,7 @@ import attrs
 from ..codec.varint import encode_varint
 from ..crypto.aead import TAG_LENGTH, AesSiv
 from ..crypto.kdf import hkdf_sha256
-from ..errors import RemoteProtocolError
+from ..errors import LocalProtocolError, RemoteProtocolError
 from .group import Group
 from .short_reader import ShortReader
 
@@ -40,6 +40,8 @@ class GroupcastKey:
     """Seals and opens the datagrams of one group; `topic` names it on a bus that has topics."""
 
     def __init__(self, group: Group) -> None:
+        if not group.secret:
+            raise LocalProtocolError("who lacks a group's secret takes no part in it on a bus")
         self._cipher = AesSiv(hkdf_sha256(group.secret, b"berty groupcast" + group.id, 64))
         self.topic = bytes(hkdf_sha256(group.secret, b"berty groupcast topic" + group.id, TOPIC_LENGTH))
 
