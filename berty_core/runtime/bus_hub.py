@@ -132,7 +132,7 @@ class BusHub:
             self.refused += 1
 
     def _is_news(self, group: _Group, opened: Opened, now: float) -> bool:
-        if opened.sender == group.sender.id:  # our own by way of a repeater, or somebody chose the same name
+        if group.sender.is_ours(opened):
             return False
         if not group.window.knows(opened.sender):
             group.machine.confirmations.ask_again(now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -289,7 +290,7 @@ class Connectivity:
                 self._tasks.start_soon(link.aclose)
             return
         host = self._host
-        asked = AskedLink(link, lambda: self.adverts.present.beacon, self.dialling.meet_known)
+        asked = AskedLink(link, partial(self._beacon_on, running), self.dialling.meet_known)
         sorted_link: Link = SortedLink(asked, self._profile_for) if self.profiles else asked
         machine = Session.accept(
             self.adverts.present.identity,
@@ -301,6 +302,11 @@ class Connectivity:
         airtime = self.dialling.ways.airtime_of(link.remote.transport)
         session = PeerSession(host, sorted_link, machine, is_link_tag=self.adverts.is_link_tag, airtime=airtime)
         self._tasks.start_soon(self._serve_accepted, session, running)
+
+    def _beacon_on(self, running: RunningTransport | None) -> Beacon | None:
+        """What who asks on a link is told: nothing where the medium shows adverts, to those who may see them."""
+        shows = running is not None and running.spec.traits.discovers and running.spec.traits.beacon_bytes
+        return None if shows else self.adverts.present.beacon
 
     async def _serve_accepted(self, session: PeerSession, running: RunningTransport | None) -> None:
         async with anyio.create_task_group() as tasks:
