@@ -29,6 +29,7 @@ class Mute(EvilTransport):
         async with anyio.create_task_group() as tasks:
             await tasks.start(super().run, host)
             await self.advertise(Beacon(bytes(8), ()))
+            self._beacon = None
             task_status.started()
 
     def _hear(self, event: Discovered) -> None:
