@@ -57,6 +57,7 @@ def test_show(device: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     before = device.berty("config", "show").out
     assert '[node.transports.mdns]\nmetered = "never"\n' in before
     (device.path / "berty.toml").write_text(before)
+    assert device.berty("config", "check").code == 0
     assert device.berty("config", "show").out == before
 
 

@@ -68,7 +68,7 @@ def test_every_setting_has_words(ann: Home) -> None:
             assert view["doc"], view["key"]
 
 
-@pytest.mark.parametrize("command", ["show", "disable"])
+@pytest.mark.parametrize("command", ["show", "disable", "enable"])
 def test_an_unknown_one(ann: Home, command: str) -> None:
     """The nearest name, or all of them."""
     answer = ann.berty("plugin", command, "mdsn")
