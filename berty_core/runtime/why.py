@@ -115,9 +115,8 @@ def _next(connectivity: Connectivity, sessions: list[PeerSession], ways: list[Js
         return f"it is dialled again in {max(0.0, min(times) - time.time()):.0f} s, or when the network changes"
     if ways:
         return "nothing, until what is refused may be used again"
-    if buses:
-        return f"what is written is said on {_all_of(buses)}, where whoever hears it takes it; it is dialled when found"
-    return "it is dialled when it is found"
+    said = f"what is written is said on {_all_of(buses)}, and whoever is there hears it; " if buses else ""
+    return f"{said}it is dialled when it is found"
 
 
 def _all_of(buses: list[str]) -> str:
@@ -195,9 +194,13 @@ def _next_for(node: Node, group: GroupId, device: DeviceId, state: str, buses: l
     if sessions:
         return f"its session over {sessions[0].transport} has it, and has not confirmed it yet"
     near = _showing(connectivity, group)
-    if not near and buses:
-        return f"it is said on {_all_of(buses)}, and again when somebody there asks for it"
     if not near:
-        return "it goes as soon as this device, or another one that has it, is met; nobody of this group is near now"
+        return _while_nobody_is_near(buses)
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
     return f"somebody of this group is near: {_next(connectivity, [], ways, buses)}"
+
+
+def _while_nobody_is_near(buses: list[str]) -> str:
+    if buses:
+        return f"it is said on {_all_of(buses)}, and again when somebody there asks for it"
+    return "it goes as soon as this device, or another one that has it, is met; nobody of this group is near now"
