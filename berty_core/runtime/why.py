@@ -37,6 +37,7 @@ async def why_peer(node: Node, name: str) -> Json:
     sessions = [session for session in connectivity.sessions if session.is_open and group in session.groups]
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
     peers = {nonce.hex() for nonce in _nonces(near)} | {session.beacon_nonce.hex() for session in sessions}
+    peers |= {nonce.hex() for nonce, groups in connectivity.met.items() if group in groups}
     return {
         "name": called,
         "group": str(group),
