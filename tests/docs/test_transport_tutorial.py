@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,17 @@ def test_page_shows_what_is_tested() -> None:
     for line in ("TRAITS = Traits.of_bus(", "return Probe(False,", "yield config, config, config"):
         shown = next(shown for shown in text.splitlines() if line in shown)
         assert shown.strip() in everything
+
+
+def test_page_says_what_the_suite_says() -> None:
+    """The rule that the mistake breaks has its number and words, and the sums are those of the report."""
+    text = PAGE.read_text()
+    shown = re.search(r"^rule (\d+) of the transport contract is broken: (.+)$", text, re.MULTILINE)
+    assert shown is not None
+    report = json.loads((ROOT / "docs" / "reference" / "conformance" / "unix.json").read_text())["reports"][0]
+    (rule,) = [rule for rule in report["rules"] if rule["rule"] == int(shown[1])]
+    assert (rule["words"], rule["status"]) == (shown[2], "passed")
+    assert f"unix {report['passed']} rules passed, {report['skipped']} skipped (" in text
 
 
 def test_little_has_to_be_written(tmp_path: Path) -> None:
