@@ -120,8 +120,12 @@ def _absent_view(left: LeftOut) -> Json:
 
 
 def _brings(found: Survey, name: str) -> dict[str, list[str]]:
+    from .plugin_commands import commands_of  # noqa: PLC0415  slow
+
     kinds = found.fitted.brought.by_plugin.get(name, {})
-    return {kind: [spec.name for spec in specs] for kind, specs in kinds.items()}
+    brought = {kind: [spec.name for spec in specs] for kind, specs in kinds.items()}
+    commands = commands_of(name)
+    return {**brought, "command": commands} if commands else brought
 
 
 def _hooks(found: Survey, name: str) -> list[str]:
