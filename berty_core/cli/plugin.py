@@ -123,7 +123,7 @@ def _brings(found: Survey, name: str) -> dict[str, list[str]]:
     from .plugin_commands import commands_of  # noqa: PLC0415  slow
 
     kinds = found.fitted.brought.by_plugin.get(name, {})
-    brought = {kind: [spec.name for spec in specs] for kind, specs in kinds.items()}
+    brought: dict[str, list[str]] = {kind: [spec.name for spec in specs] for kind, specs in kinds.items()}
     commands = commands_of(name)
     return {**brought, "command": commands} if commands else brought
 
