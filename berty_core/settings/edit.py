@@ -14,7 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
 from ..errors import ConfigError, UserError
-from .faults import KeyPath, table_length
+from .faults import KeyPath
 
 MODE = 0o600
 
@@ -36,7 +36,7 @@ def with_value(data: bytes, path: KeyPath, value: Any) -> bytes:
     is_new = False
     for position, part in enumerate(path[:-1], 1):
         if part not in table:
-            table[part] = tomlkit.table(is_super_table=position < table_length(path))
+            table[part] = tomlkit.table(is_super_table=position < len(path) - 1)
             is_new = True
         table = table[part]
         if not isinstance(table, MutableMapping):
