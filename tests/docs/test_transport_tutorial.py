@@ -49,9 +49,11 @@ def test_page_says_what_the_suite_says() -> None:
 def test_little_has_to_be_written(tmp_path: Path) -> None:
     """At most 60 lines against what `berty plugin new` writes, and at most 200 in the package."""
     template = write_plugin("unix", tmp_path)
-    assert sources(template) == sources(RESULT)
+    assert (
+        {path for path in sources(RESULT) if path.parts[0] != "tests"} <= set(sources(template)) <= set(sources(RESULT))
+    )
     added = 0
-    for path in sources(RESULT):
+    for path in sources(template):
         before, after = (place.joinpath(path).read_text().splitlines() for place in (template, RESULT))
         added += sum(line.startswith("+ ") for line in difflib.ndiff(before, after))
     assert 0 < added <= MOST_ADDED
