@@ -221,9 +221,14 @@ class BusHub:
             group.machine.confirmations.forget()
 
     def sent(self, group_id: GroupId, cid: Cid) -> None:
-        """An own message went on the air, within a batch."""
+        """An own message went on the air, for all devices of its group, within a batch."""
         group = self._replica.groups.get(group_id)
-        if group is not None and group.deliveries.sent(cid, self.transport):
+        if group is None:
+            return
+        for device in group.devices():
+            if not group.is_mine(device):
+                group.deliveries.handed_over(cid, device, self.transport)
+        if group.deliveries.sent(cid, self.transport):
             self._replica.emit(DeliveryChanged(group_id, cid))
 
     def wake(self, now: float) -> None:

@@ -28,6 +28,7 @@ from ..contracts.transport import (
     TransportSpec,
 )
 from ..crypto.keys import Secret
+from ..ids import GroupId
 from ..protocol.ranking import Candidate, Policy, Situation
 from ..protocol.session import MAGIC, ReplayGuard, Session
 from .adverts import ROTATION, Adverts
@@ -49,6 +50,7 @@ from .surroundings import Surroundings
 from .transport_host import NodeTransportHost
 from .usage import Usage
 
+MAX_MET = 256
 DEBOUNCE = 0.05
 ADVERTISE_LIMIT = 10.0
 KEEP_USAGE = 10  # seconds after which what was used of quotas is written down at the latest
@@ -87,6 +89,7 @@ class Connectivity:
         self.monotonic = host.monotonic
         self.prefer = prefer
         self.decisions = Decisions(host.now)
+        self.met: dict[bytes, frozenset[GroupId]] = {}  # by the nonce of the peer's advert: groups of ended sessions
         self.surroundings = Surroundings()
         self.transports = [self._make(spec, make, (policies or {}).get(spec.name)) for spec, make in transports]
         self.profiles = [RunningProfile(spec, profile) for spec, profile in profiles]
@@ -325,10 +328,17 @@ class Connectivity:
             await session.run()
         finally:
             session.settled.set()
+            self._remember(session)
             self.kept.ended(session)
             words = f"session over {session.transport} ended: {session.closed_because}"
             self.decisions.add(Kind.SESSION, words, transport=session.transport, peer=session.beacon_nonce)
             self.dialling.session_ended(session)
+
+    def _remember(self, session: PeerSession) -> None:
+        self.met.pop(session.beacon_nonce, None)
+        self.met[session.beacon_nonce] = frozenset(session.groups)
+        if len(self.met) > MAX_MET:
+            del self.met[next(iter(self.met))]
 
     def session_changed(self, session: PeerSession) -> None:
         """A session opened, met a group, changed its beacon, is drained, or ended."""

@@ -37,12 +37,13 @@ async def why_peer(node: Node, name: str) -> Json:
     sessions = [session for session in connectivity.sessions if session.is_open and group in session.groups]
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
     peers = {nonce.hex() for nonce in _nonces(near)} | {session.beacon_nonce.hex() for session in sessions}
+    peers |= {nonce.hex() for nonce, groups in connectivity.met.items() if group in groups}
     return {
         "name": called,
         "group": str(group),
         "sessions": [_session(node, connectivity, session) for session in sessions],
         "ways": ways,
-        "next": _next(connectivity, sessions, ways),
+        "next": _next(connectivity, sessions, ways, await node.store.read(_buses, node)),
         "transports": [transport_view(running) for running in connectivity.transports],
         "decisions": [one.view() for one in connectivity.decisions if one.peer in peers or not one.peer][-MAX_TOLD:],
     }
@@ -51,6 +52,11 @@ async def why_peer(node: Node, name: str) -> Json:
 def _named(node: Node, name: str) -> tuple[GroupId, str]:
     group = node.actions.find_group(name)
     return group.group.id, node.actions.conversation_name(group)
+
+
+def _buses(node: Node) -> list[str]:
+    """The transports on whose bus groups are spoken to now."""
+    return [bus.transport for bus in node.hub.buses] if node.connectivity is not None else []
 
 
 def _showing(connectivity: Connectivity, group: GroupId) -> list[Near]:
@@ -98,7 +104,7 @@ def _way(transport: str, address: str, nonce: bytes, used: set[str]) -> Json:
     return way | {"for": (), "refused": (), "until": None}
 
 
-def _next(connectivity: Connectivity, sessions: list[PeerSession], ways: list[Json]) -> str:
+def _next(connectivity: Connectivity, sessions: list[PeerSession], ways: list[Json], buses: list[str]) -> str:
     if any(session.life.doubted_since is not None for session in sessions):
         return "the session leaves what was sent without an answer: the next way is tried"
     if sessions:
@@ -110,8 +116,12 @@ def _next(connectivity: Connectivity, sessions: list[PeerSession], ways: list[Js
         return f"it is dialled again in {max(0.0, min(times) - time.time()):.0f} s, or when the network changes"
     if ways:
         return "nothing, until what is refused may be used again"
-    rest = [running.stopped for running in connectivity.transports if running.stopped]
-    return "it is dialled when it is found" + (f"; {len(rest)} transports do not run" if rest else "")
+    said = f"what is written is said on {_all_of(buses)}, and whoever is there hears it; " if buses else ""
+    return f"{said}it is dialled when it is found"
+
+
+def _all_of(buses: list[str]) -> str:
+    return " and ".join(f"the bus {name}" for name in buses)
 
 
 def transport_view(running: RunningTransport) -> Json:
@@ -132,8 +142,9 @@ def transport_view(running: RunningTransport) -> Json:
 async def why_message(node: Node, id: str) -> Json:
     """What is proven of a message for each device of its group, what was tried, and what comes next."""
     view, group, devices = await node.store.read(_message, node, id)
+    buses = await node.store.read(_buses, node)
     for entry, device in zip(view["devices"], devices, strict=True):
-        entry["next"] = _next_for(node, group, device, entry["state"])
+        entry["next"] = _next_for(node, group, device, entry["state"], buses)
     return view
 
 
@@ -171,7 +182,7 @@ def _told(node: Node, group: GroupReplica, cid: Cid, found: Json) -> tuple[Json,
     return view | {"state": delivery.state}, group.group.id, devices
 
 
-def _next_for(node: Node, group: GroupId, device: DeviceId, state: str) -> str:
+def _next_for(node: Node, group: GroupId, device: DeviceId, state: str, buses: list[str]) -> str:
     """What happens next towards one device."""
     if state in ("held", "acknowledged"):
         return "nothing: it is there"
@@ -185,6 +196,12 @@ def _next_for(node: Node, group: GroupId, device: DeviceId, state: str) -> str:
         return f"its session over {sessions[0].transport} has it, and has not confirmed it yet"
     near = _showing(connectivity, group)
     if not near:
-        return "it goes as soon as this device, or another one that has it, is met; nobody of this group is near now"
+        return _while_nobody_is_near(buses)
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
-    return f"somebody of this group is near: {_next(connectivity, [], ways)}"
+    return f"somebody of this group is near: {_next(connectivity, [], ways, buses)}"
+
+
+def _while_nobody_is_near(buses: list[str]) -> str:
+    if buses:
+        return f"it is said on {_all_of(buses)}, and again when somebody there asks for it"
+    return "it goes as soon as this device, or another one that has it, is met; nobody of this group is near now"

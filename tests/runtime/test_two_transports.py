@@ -19,6 +19,7 @@ from berty_core.protocol.ranking import Policy
 from berty_core.runtime import endpoints
 from berty_core.runtime.connectivity import Connectivity
 from berty_core.runtime.node import Node
+from berty_core.runtime.why import why_peer
 from berty_core.testing.memory_datagrams import MemoryDatagrams
 from berty_core.testing.memory_transport import TRAITS, MemoryNetwork
 
@@ -235,3 +236,19 @@ async def test_rests_end_when_the_network_changes(tmp_path: Path, monkeypatch: p
             surroundings = connectivity(node).surroundings
             surroundings.change(attrs.evolve(surroundings.network, kind="wifi"))
         await the.talk("at once")
+
+
+async def test_why_tells_of_who_went(tmp_path: Path) -> None:
+    """Once a peer has gone, the end of its session is still told where it is asked for."""
+    async with scene(tmp_path) as the:
+        await the.meet_over("wifi")
+        the.wifi.cut()
+        the.radio.cut()
+
+        async def gone() -> bool:
+            return not the.ann.sessions
+
+        await until(gone, "no session is left")
+        told = await why_peer(the.ann, "Bob")
+        assert not told["sessions"]
+        assert any("session over wifi ended: " in one["words"] for one in told["decisions"])

@@ -155,6 +155,8 @@ def into_archive(path: Path) -> FileWriter:
         raise UserError(f"{path} is there already: choose another name, or remove it first")
     if not path.parent.is_dir():
         raise UserError(f"there is no directory {path.parent}: is the medium mounted?")
+    if not path.suffix:
+        raise UserError(f"there is no directory {path}: is the medium mounted? One file needs an ending, as {path}.bin")
     if path.suffix == UNFINISHED:
         raise UserError(f"{path}: a name that ends in {UNFINISHED} is for files that are not finished; choose another")
     unfinished = path.with_suffix(UNFINISHED)

@@ -77,14 +77,14 @@ def test_exports_do_not_collide(tmp_path: Path) -> None:
 
 
 def test_archive(tmp_path: Path) -> None:
-    """One file, whose name must be free, in a directory that is there."""
+    """One file, whose name must be free and have an ending, in a directory that is there."""
     path = tmp_path / "carry.bin"
     with into_archive(path) as writer:
         for chunk in chunks(5):
             writer.write(chunk)
     assert list(tmp_path.iterdir()) == [path]
     assert read_all(path) == chunks(5)
-    for bad in (path, tmp_path / "none" / "x.bin", tmp_path / "x.tmp"):
+    for bad in (path, tmp_path / "none" / "x.bin", tmp_path / "x.tmp", tmp_path / "stick"):
         with pytest.raises(UserError):
             into_archive(bad)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class Sockets:
     async def send(self, data: bytes) -> None:
         """Send one datagram to everybody; who has no room for it misses it."""
         for path in self._directory.glob(f"*{SUFFIX}"):
-            if path != self._path and _is_socket(path):
+            if path != self._path and path.is_socket() and not path.is_symlink():
                 try:
                     self._socket.sendto(data, str(path))
                 except ConnectionRefusedError:  # left behind by a device that was killed
@@ -62,10 +61,3 @@ class Sockets:
         self._socket.close()
         with suppress(OSError):
             self._path.unlink()
-
-
-def _is_socket(path: Path) -> bool:
-    """Whether it is a socket itself: a file or a link with such a name is somebody else's, and must not be removed."""
-    with suppress(OSError):
-        return stat.S_ISSOCK(path.lstat().st_mode)
-    return False
