@@ -138,7 +138,7 @@ def _check_name(point: EntryPoint, hooks: pluggy.PluginManager) -> None:
     if hooks.get_plugin(point.name) is not None:
         raise PluginFault(
             f"another plugin has the name {point.name} already; this one is of {distribution(point) or 'elsewhere'}",
-            f"pip uninstall {distribution(point)}" if distribution(point) else "remove one of the two",
+            f"`pip uninstall {distribution(point)}`" if distribution(point) else "remove one of the two",
         )
 
 

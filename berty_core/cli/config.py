@@ -170,7 +170,7 @@ def _words(faults: Iterable[Fault]) -> str:
 # -- changing ------------------------------------------------------------------------------------
 
 
-@config.command(name="set")
+@config.command(name="set", context_settings={"ignore_unknown_options": True})  # -1 is a value
 @click.argument("key", shell_complete=complete_setting)
 @click.argument("value")
 @click.pass_obj

@@ -120,8 +120,12 @@ def _absent_view(left: LeftOut) -> Json:
 
 
 def _brings(found: Survey, name: str) -> dict[str, list[str]]:
+    from .plugin_commands import commands_of  # noqa: PLC0415  slow
+
     kinds = found.fitted.brought.by_plugin.get(name, {})
-    return {kind: [spec.name for spec in specs] for kind, specs in kinds.items()}
+    brought: dict[str, list[str]] = {kind: [spec.name for spec in specs] for kind, specs in kinds.items()}
+    commands = commands_of(name)
+    return {**brought, "command": commands} if commands else brought
 
 
 def _hooks(found: Survey, name: str) -> list[str]:
@@ -214,9 +218,7 @@ def disable(settings: Settings, name: str) -> None:
     """
     from ..plugins import DEFAULT_STORE, installed  # noqa: PLC0415  slow
 
-    known = [point.name for point in installed()]
-    if name not in known:
-        raise UserError(f"there is no plugin {name!r}{_near(name, known)}")
+    _known(name, [point.name for point in installed()])
     if name == DEFAULT_STORE:
         raise UserError(f"the node keeps its messages by {name}, and cannot be without it")
     _set_disabled(settings, name, lambda names: names if name in names else [*names, name])
@@ -232,7 +234,17 @@ def enable(settings: Settings, name: str) -> None:
     Example:
       berty plugin enable libp2p
     """
+    from ..config import examine  # noqa: PLC0415  slow
+    from ..plugins import installed  # noqa: PLC0415  slow
+
+    disabled = examine(settings.home, settings.overrides).checked().disabled
+    _known(name, sorted({*(point.name for point in installed()), *disabled}))
     _set_disabled(settings, name, lambda names: [known for known in names if known != name])
+
+
+def _known(name: str, known: list[str]) -> None:
+    if name not in known:
+        raise UserError(f"there is no plugin {name!r}{_near(name, known)}")
 
 
 def _set_disabled(settings: Settings, name: str, change: Callable[[list[str]], list[str]]) -> None:

@@ -38,6 +38,11 @@ def plugin_commands(
     return commands
 
 
+def commands_of(plugin: str) -> list[str]:
+    """The names of the commands that one plugin brings."""
+    return sorted(plugin_commands(None, (), (point for point in entry_points(group=INDEX) if point.name == plugin)))
+
+
 def _disabled(home: Path | None) -> Collection[str]:
     """Plugins that the home does not want; what is wrong with the file is said when the home is opened."""
     try:

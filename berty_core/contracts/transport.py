@@ -89,7 +89,8 @@ class Link(Protocol):
     async def send(self, data: bytes) -> None:
         """Hand over `data`; returns when there is room for more.
 
-        LinkLost; on a datagram link MessageTooLarge and, for an empty one, LocalProtocolError, with nothing sent.
+        LinkLost; on a datagram link MessageTooLarge, for an empty one LocalProtocolError, and where the transport is
+        budgeted BudgetSpent, each with nothing sent and the link as it was.
         """
 
     async def receive(self) -> bytes:

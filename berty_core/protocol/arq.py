@@ -86,6 +86,11 @@ class ReliableStream:
         return 0 if self.phase is Phase.LOST else self.sending.room
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent or acknowledged."""
+        return self.sending.is_idle
+
+    @property
     def is_readable(self) -> bool:
         """Whether `read` has bytes."""
         return self._receiving.is_readable

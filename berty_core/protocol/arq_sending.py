@@ -154,6 +154,11 @@ class Sending:
         return bool(self._flying)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether all that was added so far is acknowledged."""
+        return not self._queue and not self._flying
+
+    @property
     def is_done(self) -> bool:
         """Whether all there was, and its end, is acknowledged."""
         return self._end_numbered and not self._flying

@@ -39,9 +39,19 @@ class Tuning:
 
     @classmethod
     def for_medium(
-        cls, *, mtu: int, bitrate: float = 1e6, latency: float = 0.05, half_duplex: bool = False, ordered: bool = False
+        cls,
+        *,
+        mtu: int,
+        bitrate: float = 1e6,
+        latency: float = 0.05,
+        half_duplex: bool = False,
+        ordered: bool = False,
+        wait: float = 0.0,
     ) -> Tuning:
-        """Choose for a medium with these traits (bytes, bit/s, seconds)."""
+        """Choose for a medium with these traits (bytes, bit/s, seconds).
+
+        The other end may wait `wait` seconds for its airtime before it answers: that is no silence.
+        """
         airtime = 8 * mtu / bitrate
         most = max(2, min(16, int(BURST / airtime))) if half_duplex else MAX_WINDOW
         burst = min(most, 4) if half_duplex else max(4, min(128, int(min(SMALL_BURST, bitrate / 16)) // mtu))
@@ -60,7 +70,7 @@ class Tuning:
             takes_turns=half_duplex,
             linger=min(0.2, airtime / 4) if airtime > 0.005 else 0.0,
             first_timeout=first,
-            least_timeout=max(0.05, 2 * delay),
-            most_timeout=max(1.0, 2 * first),
-            give_up=max(30.0, min(600.0, 40 * first)),
+            least_timeout=first if wait else max(0.05, 2 * delay),
+            most_timeout=max(1.0, 2 * first, wait / 16),
+            give_up=max(30.0, min(600.0, 40 * first)) + wait,
         )

@@ -39,7 +39,7 @@ PART = MAX_CONTENT - _PART_ROOM
 _DIGEST = 32
 _TIME_LENGTH = 8
 _PROOF_LENGTH = DeviceId.LENGTH + _TIME_LENGTH + SIGNATURE_LENGTH
-_STATEMENT_LABEL = b"berty bundle statement"
+STATEMENT_LABEL = b"\0berty bundle statement"  # no protobuf begins with 0: it is signed as no message or event
 
 
 class Kind(enum.IntEnum):
@@ -161,7 +161,7 @@ def _said(*told: Mapping[LogKind, Iterable[Cid]]) -> list[bytes]:
 
 
 def _signed(group: Group, said: Sequence[bytes], stamp: bytes) -> bytes:
-    return _STATEMENT_LABEL + group.id + stamp + encode_dagcbor([VERSION, Kind.STATEMENT, *said])
+    return STATEMENT_LABEL + group.id + stamp + encode_dagcbor([VERSION, Kind.STATEMENT, *said])
 
 
 def _member_key(group: Group) -> Secret:

@@ -37,6 +37,11 @@ class Fragments:
         return 0 if self._finishing or self.is_lost else max(0, max(BUFFERED, self._mtu) - len(self._out))
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not self._out
+
+    @property
     def is_readable(self) -> bool:
         """Whether `read` has bytes."""
         return bool(self._in)

@@ -49,6 +49,7 @@ MAX_WAITING = 128  # entries whose parents are not here
 MAX_WAITING_BYTES = 128 * 1024
 SHORTEST, LONGEST = 16.0, 32768.0  # units: the intervals of the trickle
 MAX_INTERVAL = 3600.0
+REST = 1e-4  # seconds without another such question for each entry that one walked over: a member asks in few bytes
 CACHED = 64
 
 
@@ -157,6 +158,7 @@ class Groupcast:
         self._named: dict[LogKind, int] = {}  # of how many single entries were lacking when they were asked for last
         self._shrunk: OrderedDict[tuple[LogKind, Cid, bool], bytes] = OrderedDict()
         self._said: deque[Said] = deque()
+        self._rests_until = now
 
     def _chance(self) -> float:
         return int.from_bytes(self._entropy(4), "big") / (1 << 32)
@@ -304,9 +306,12 @@ class Groupcast:
         kind = question.log
         self._needs.asked_by_another(kind, now)
         self._compare(kind, question.heads, now)
+        if now < self._rests_until:
+            return  # who still lacks something asks again
         log = self._parts[kind].log
         known = [cid for name in question.heads + question.older for cid in log.starting_with(name)[:1]]
         missing = not_descended_from(log, log.heads, known) if known else list(islice(log.cids(), BATCH))
+        self._rests_until = now + REST * len(missing)
         for cid in missing[:BATCH]:
             self._answers.add(Answer(kind, cid), now)
 

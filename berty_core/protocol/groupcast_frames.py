@@ -21,6 +21,7 @@ MAX_PARTS = 255
 MAX_HEADS = 4  # that a digest names; of more, the newest and a fingerprint of all
 HELD_LENGTH = 10  # bytes of a digest that a signature covers: nobody finds two entries that share them
 SIGNATURE_LENGTH = 64
+HELD_LABEL = b"\0berty held on a bus"  # no protobuf begins with 0, so this can be signed as no message or event
 _LOG_BIT = 0x80
 
 
@@ -206,7 +207,7 @@ def is_held(group: GroupId, device: DeviceId, held: HeldFrame) -> bool:
 
 
 def _held_bytes(group: GroupId, names: tuple[bytes, ...]) -> bytes:
-    return b"berty held on a bus" + group + b"".join(names)
+    return HELD_LABEL + group + b"".join(names)
 
 
 def _head(kind: FrameKind, log: LogKind = LogKind.METADATA) -> bytes:

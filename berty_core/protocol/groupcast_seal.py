@@ -14,12 +14,13 @@ import attrs
 from ..codec.varint import encode_varint
 from ..crypto.aead import TAG_LENGTH, AesSiv
 from ..crypto.kdf import hkdf_sha256
-from ..errors import RemoteProtocolError
+from ..errors import LocalProtocolError, RemoteProtocolError
 from .group import Group
 from .short_reader import ShortReader
 
 SENDER_LENGTH = 4
 COUNTER_LENGTH = 4  # bytes at most: room for 2^28 datagrams of one start of a node
+MAX_COUNTER = 1 << 7 * COUNTER_LENGTH
 OVERHEAD = TAG_LENGTH + SENDER_LENGTH + COUNTER_LENGTH
 MAX_SENDERS = 256
 TOPIC_LENGTH = 16
@@ -39,6 +40,8 @@ class GroupcastKey:
     """Seals and opens the datagrams of one group; `topic` names it on a bus that has topics."""
 
     def __init__(self, group: Group) -> None:
+        if not group.secret:
+            raise LocalProtocolError("who lacks a group's secret takes no part in it on a bus")
         self._cipher = AesSiv(hkdf_sha256(group.secret, b"berty groupcast" + group.id, 64))
         self.topic = bytes(hkdf_sha256(group.secret, b"berty groupcast topic" + group.id, TOPIC_LENGTH))
 
@@ -53,9 +56,10 @@ class GroupcastKey:
             return None
         reader = ShortReader(plaintext)
         try:
-            return Opened(reader.take(SENDER_LENGTH), reader.varint(), reader.rest())
+            opened = Opened(reader.take(SENDER_LENGTH), reader.varint(), reader.rest())
         except RemoteProtocolError:
             return None
+        return opened if opened.counter < MAX_COUNTER else None
 
 
 class Sender:
@@ -71,10 +75,20 @@ class Sender:
 
     def next(self) -> tuple[bytes, int]:
         """Name and number of the next datagram."""
-        if self._counter >> 7 * COUNTER_LENGTH:
+        if self._counter >= MAX_COUNTER:
             self.renew()
         self._counter += 1
         return self.id, self._counter - 1
+
+    def is_ours(self, opened: Opened) -> bool:
+        """Whether a datagram bears our name: it came back, or somebody else took the name, and we take another.
+
+        Otherwise whoever uses it with numbers far ahead would make others pass over all that we say.
+        """
+        is_ours = opened.sender == self.id
+        if is_ours and opened.counter >= self._counter:
+            self.renew()
+        return is_ours
 
 
 @attrs.define

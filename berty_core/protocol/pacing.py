@@ -75,6 +75,17 @@ class _Class(Generic[Item]):
             del self.sources[source]
         return waiting
 
+    def withdraw(self, item: Item) -> _Waiting[Item] | None:
+        """Take out one, wherever it waits."""
+        for source, queue in self.sources.items():
+            for waiting in queue:
+                if waiting.item is item:
+                    queue.remove(waiting)
+                    if not queue:
+                        del self.sources[source]
+                    return waiting
+        return None
+
     def drop_late(self, now: float) -> list[_Waiting[Item]]:
         """Take out what has passed its deadline."""
         late = [one for queue in self.sources.values() for one in queue if one.deadline <= now]
@@ -133,6 +144,13 @@ class PacedQueue(Generic[Item]):
             for waiting in one.drop_late(now):
                 self._drop(waiting, Reason.DEADLINE)
 
+    def remove(self, item: Item) -> None:
+        """Take out a datagram that nobody wants sent any more; nothing is reported, and an unknown one is no error."""
+        for one in self._classes:
+            if (waiting := one.withdraw(item)) is not None:
+                self.size -= waiting.size
+                return
+
     def dropped(self) -> list[Dropped[Item]]:
         """What will not go out, since the last time this was asked."""
         dropped, self._dropped = self._dropped, []
@@ -167,10 +185,15 @@ class PacedQueue(Generic[Item]):
         for one in self._classes[self._classes.index(chosen) + 1 :]:
             one.passed_over = one.passed_over + 1 if one.sources else 0
 
+    def next_at(self, now: float) -> float | None:
+        """When the next one may go; None: nothing waits."""
+        chosen = self._next()
+        return None if chosen is None else max(now, self._allowed_at(chosen.head().size, now))
+
     def timeout(self, now: float) -> float | None:
         """When to call `take` again; None: nothing waits."""
-        chosen = self._next()
-        if chosen is None:
+        at = self.next_at(now)
+        if at is None:
             return None
         deadlines = (one.deadline for each in self._classes for queue in each.sources.values() for one in queue)
-        return max(now, min(self._allowed_at(chosen.head().size, now), *deadlines, float("inf")))
+        return max(now, min(at, *deadlines, float("inf")))

@@ -135,9 +135,13 @@ class Pace:
     keepalive: float = 30.0
 
     @classmethod
-    def of_link(cls, bitrate: float, latency: float) -> Pace:
-        """Time for five kilobytes and ten ways; signs of life take one hundredth of the link at the most."""
-        return cls(HANDSHAKE_BITS / bitrate + 10 * latency, max(cls().keepalive, 100 * PING_BITS / bitrate))
+    def of_link(cls, bitrate: float, latency: float, wait: float = 0.0) -> Pace:
+        """Time for five kilobytes and ten ways; signs of life take one hundredth of the link at the most.
+
+        `wait`: seconds that either end may have to wait for airtime; signs of life are not worth more of it.
+        """
+        keepalive = max(cls().keepalive, 100 * PING_BITS / bitrate, wait)
+        return cls(HANDSHAKE_BITS / bitrate + 10 * latency + wait, keepalive)
 
 
 @attrs.define

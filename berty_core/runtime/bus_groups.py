@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -17,18 +18,16 @@ from anyio.abc import TaskGroup
 from ..contracts.bus import Datagram, Priority
 from ..contracts.traits import Traits
 from ..errors import BudgetSpent, DeadlinePassed, LinkLost, MessageTooLarge
-from ..protocol.pacing import PacedQueue
+from .airtime_queue import AirtimeQueue, Turn
 from .bus_hub import BusHub, Outgoing
 from .guarded_bus import GuardedBus
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub
 
-MAX_TO_SAY = 1024
 MAX_HEARD = 1024
 BATCH = 64  # datagrams that are stored in one commit
 SHORTEST_UNIT = 0.01  # seconds: below that a device computes longer than the medium carries
 STALE = 128.0  # units after which repair and digests are not worth their airtime any more
-LONGEST_WAIT = 5.0  # seconds until a budget is asked again: a clock may be set
 GONE_FOR = 1.0  # seconds after which a medium that was gone is tried again
 
 logger = logging.getLogger("berty.bus")
@@ -51,12 +50,15 @@ def unit_of(traits: Traits) -> float:
 class BusGroups:
     """The groups of a node on one bus of one transport."""
 
-    def __init__(self, host: BusHost, transport: str, bus: GuardedBus, now: Callable[[], float]) -> None:
+    def __init__(
+        self, host: BusHost, transport: str, bus: GuardedBus, now: Callable[[], float], airtime: AirtimeQueue
+    ) -> None:
         self._host = host
         self._bus = bus
+        self._airtime = airtime
         self._now = now
         self._unit = unit_of(bus.traits)
-        self._to_say: PacedQueue[Outgoing] = PacedQueue(capacity=MAX_TO_SAY * bus.traits.mtu, allowed_at=bus.allowed_at)
+        self._to_say: deque[tuple[Turn, Outgoing]] = deque()  # whose turn it is
         self._heard: list[bytes] = []
         self._some_to_say = anyio.Event()
         self._some_heard = anyio.Event()
@@ -143,34 +145,43 @@ class BusGroups:
             self._follow_topics()
         for one in outgoing:
             self._put(one, now)
-        self._some_to_say.set()
 
     def _put(self, one: Outgoing, now: float) -> None:
         """What a person waits for goes whenever it may; the rest is not worth its airtime for long."""
         deadline = math.inf if one.priority is Priority.INTERACTIVE else now + STALE * self._unit
-        self._to_say.put(one, len(one.data), now, priority=one.priority, deadline=deadline, source=one.topic)
+        told = partial(self._told, one)
+        self._airtime.ask(Turn(len(one.data), one.priority, ("bus", one.topic), told, deadline))
+        self._some_to_say.set()
+
+    def _told(self, one: Outgoing, turn: Turn) -> None:
+        if turn.may_go:
+            self._to_say.append((turn, one))
+            self._some_to_say.set()
+        else:
+            self.dropped += 1
 
     @property
     def waiting(self) -> int:
         """Bytes that wait to be said."""
-        return self._to_say.size
+        return self._airtime.size
 
     def silence(self) -> str:
         """Why nothing is said now, in words; empty: it is."""
         if reason := self._bus.refusal():
             return reason
-        now = self._now()
-        due = self._to_say.timeout(now) if self._to_say.size else None
-        return f"airtime is used up for {due - now:.0f} s more" if due is not None and due - now > 1 else ""
+        return f"it {words}" if (words := self._airtime.words()) else ""
 
     async def _say(self) -> None:
         while True:
             self._some_to_say = anyio.Event()
-            while (outgoing := self._to_say.take(self._now())) is not None:
-                await self._publish(outgoing)
-            self.dropped += len(self._to_say.dropped())
-            due = self._to_say.timeout(self._now())
-            with anyio.move_on_after(math.inf if due is None else min(max(due - self._now(), 0.001), LONGEST_WAIT)):
+            self._airtime.serve()
+            while self._to_say:
+                turn, outgoing = self._to_say.popleft()
+                try:
+                    await self._publish(outgoing)
+                finally:
+                    self._airtime.leave(turn)
+            with anyio.move_on_after(self._airtime.due_in):
                 await self._some_to_say.wait()
 
     async def _publish(self, outgoing: Outgoing) -> None:
@@ -180,13 +191,14 @@ class BusGroups:
             await self._bus.publish(outgoing.data, topic=topic, priority=outgoing.priority, deadline=deadline)
         except (DeadlinePassed, MessageTooLarge):
             self.dropped += 1
-        except BudgetSpent:  # links used it meanwhile
+        except BudgetSpent:  # its budget knows more by now
+            self._airtime.refused()
             self._put(outgoing, self._now())
-            await anyio.sleep(min(self._unit, GONE_FOR))
         except LinkLost as error:
             logger.info("the bus is gone for now: %s", error)
             self.dropped += 1
             await anyio.sleep(GONE_FOR)
         else:
+            self._airtime.went()
             if outgoing.message is not None:
                 self._host.store.post(partial(self.hub.sent, *outgoing.message, self._host.monotonic()))

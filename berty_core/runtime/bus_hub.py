@@ -179,7 +179,7 @@ class BusHub:
             self.refused += 1
 
     def _is_news(self, group: _Group, opened: Opened, now: float) -> bool:
-        if opened.sender == group.sender.id:  # our own by way of a repeater, or somebody chose the same name
+        if group.sender.is_ours(opened):
             return False
         if not group.window.knows(opened.sender):
             group.machine.confirmations.ask_again(now)
@@ -311,13 +311,18 @@ class BusHub:
             group.machine.confirmations.forget()
 
     def sent(self, group_id: GroupId, cid: Cid, now: float) -> None:
-        """An own message went on the air, within a batch."""
+        """An own message went on the air, for all devices of its group, within a batch."""
         group, known = self._replica.groups.get(group_id), self._groups.get(group_id)
         if known is not None:
             known.said[cid] = now
             if len(known.said) > MAX_SAID:
                 known.said.popitem(last=False)
-        if group is not None and group.deliveries.sent(cid, self.transport):
+        if group is None:
+            return
+        for device in group.devices():
+            if not group.is_mine(device):
+                group.deliveries.handed_over(cid, device, self.transport)
+        if group.deliveries.sent(cid, self.transport):
             self._replica.emit(DeliveryChanged(group_id, cid))
 
     def wake(self, now: float) -> None:

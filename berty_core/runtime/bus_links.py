@@ -115,9 +115,16 @@ class BusLinks:
             target = b""
         if len(target) != ADDRESS_LENGTH:
             raise LinkLost(f"{endpoint.address!r} is no address of this bus")
-        if len(self._links) >= MAX_LINKS:
+        if len(self._links) >= MAX_LINKS and not self._lose_a_strangers():
             raise LinkLost("there are as many links over this bus as there may be")
         return self._open((self._entropy(ADDRESS_LENGTH), target), initiator=True)
+
+    def _lose_a_strangers(self) -> bool:
+        """End the oldest link that somebody else opened: anybody can open as many as there may be."""
+        oldest = next((link for link, _ in self._links.values() if not link.initiator), None)
+        if oldest is not None:
+            oldest.lose("its place was needed for a link of our own")
+        return oldest is not None
 
     def _open(self, ends: Ends, *, initiator: bool) -> BusLink:
         link = BusLink(self, ends, initiator=initiator)

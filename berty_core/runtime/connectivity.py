@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from ..contracts.transport import (
     TransportSpec,
 )
 from ..crypto.keys import Secret
+from ..ids import GroupId
 from ..protocol.ranking import Candidate, Policy, Situation
 from ..protocol.session import MAGIC, ReplayGuard, Session
 from .adverts import ROTATION, Adverts
@@ -49,6 +51,7 @@ from .surroundings import Surroundings
 from .transport_host import NodeTransportHost
 from .usage import Usage
 
+MAX_MET = 256
 DEBOUNCE = 0.05
 ADVERTISE_LIMIT = 10.0
 KEEP_USAGE = 10  # seconds after which what was used of quotas is written down at the latest
@@ -87,6 +90,7 @@ class Connectivity:
         self.monotonic = host.monotonic
         self.prefer = prefer
         self.decisions = Decisions(host.now)
+        self.met: dict[bytes, frozenset[GroupId]] = {}  # by the nonce of the peer's advert: groups of ended sessions
         self.surroundings = Surroundings()
         self.transports = [self._make(spec, make, (policies or {}).get(spec.name)) for spec, make in transports]
         self.profiles = [RunningProfile(spec, profile) for spec, profile in profiles]
@@ -272,7 +276,7 @@ class Connectivity:
         """A transport hands over a link, which was looked at."""
         guarded: Link = GuardedLink(link, running)
         if self._tasks is not None:
-            guarded = as_stream(guarded, self._host, self._tasks)
+            guarded = as_stream(guarded, self._host, self._tasks, self.dialling.ways.links_airtime_of(running.name))
         if link.initiator:
             self.dialling.meet(guarded)
         else:
@@ -293,7 +297,7 @@ class Connectivity:
                 self._tasks.start_soon(link.aclose)
             return
         host = self._host
-        asked = AskedLink(link, lambda: self.adverts.present.beacon, self.dialling.meet_known)
+        asked = AskedLink(link, partial(self._beacon_on, running), self.dialling.meet_known)
         sorted_link: Link = SortedLink(asked, self._profile_for) if self.profiles else asked
         machine = Session.accept(
             self.adverts.present.identity,
@@ -302,8 +306,14 @@ class Connectivity:
             Secret(host.entropy(32)),
             host.monotonic(),
         )
-        session = PeerSession(host, sorted_link, machine, is_link_tag=self.adverts.is_link_tag)
+        airtime = self.dialling.ways.airtime_of(link.remote.transport)
+        session = PeerSession(host, sorted_link, machine, is_link_tag=self.adverts.is_link_tag, airtime=airtime)
         self._tasks.start_soon(self._serve_accepted, session, running)
+
+    def _beacon_on(self, running: RunningTransport | None) -> Beacon | None:
+        """What who asks on a link is told: nothing where the medium shows adverts, to those who may see them."""
+        shows = running is not None and running.spec.traits.discovers and running.spec.traits.beacon_bytes
+        return None if shows else self.adverts.present.beacon
 
     async def _serve_accepted(self, session: PeerSession, running: RunningTransport | None) -> None:
         async with anyio.create_task_group() as tasks:
@@ -322,10 +332,17 @@ class Connectivity:
             await session.run()
         finally:
             session.settled.set()
+            self._remember(session)
             self.kept.ended(session)
             words = f"session over {session.transport} ended: {session.closed_because}"
             self.decisions.add(Kind.SESSION, words, transport=session.transport, peer=session.beacon_nonce)
             self.dialling.session_ended(session)
+
+    def _remember(self, session: PeerSession) -> None:
+        self.met.pop(session.beacon_nonce, None)
+        self.met[session.beacon_nonce] = frozenset(session.groups)
+        if len(self.met) > MAX_MET:
+            del self.met[next(iter(self.met))]
 
     def session_changed(self, session: PeerSession) -> None:
         """A session opened, met a group, changed its beacon, is drained, or ended."""

@@ -1,6 +1,7 @@
 """A datagram link as a stream link: the pump that joins a stream machine to the link's datagrams and the clock.
 
-Invariant: when the stream is closed or lost, so is the link under it, and nobody waits any more.
+Invariant: when the stream is closed or lost, so is the link under it, and nobody waits any more. While a datagram waits
+for airtime the machine's clock stands still: what the law forbids is no silence of the other end.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup
 
-from ..contracts.transport import Link, Traits
-from ..errors import BertyError, EndOfStream, LinkLost
+from ..contracts.transport import Link, Priority, Traits
+from ..errors import BertyError, BudgetSpent, EndOfStream, LinkLost
 from ..protocol.arq import ReliableStream
 from ..protocol.arq_tuning import Tuning
 from ..protocol.fragments import Fragments
+from .airtime_queue import AirtimeQueue
 
 CLOSING = 1.0  # seconds that `aclose` waits for the other end to confirm that it has everything
 LINGERING = 10.0  # seconds for which the pump goes on trying behind its back
 DRIVER_TIME = 2.0  # seconds that a driver may take to close its link
 SHORTEST = 0.001  # seconds between two looks at the clock
+SHORT = 48  # bytes of a datagram that may be an acknowledgement, and costs nearly nothing
+A_TEXT, AN_ANSWER = 4096, 65536  # bytes since the stream was idle: up to here somebody waits for it; above, history
 
 
 class StreamHost(Protocol):
@@ -33,20 +37,21 @@ class StreamHost(Protocol):
     entropy: Callable[[int], bytes]
 
 
-def as_stream(link: Link, host: StreamHost, tasks: TaskGroup) -> Link:
+def as_stream(link: Link, host: StreamHost, tasks: TaskGroup, airtime: AirtimeQueue | None = None) -> Link:
     """Give a link as a stream; one that is a stream already as it is.
 
-    The pump runs in `tasks`, and ends with the link; its errors are the link's.
+    The pump runs in `tasks`, and ends with the link; its errors are the link's. `airtime` is the transport's where its
+    airtime is limited.
     """
     if link.traits.stream:
         return link
-    stream = DatagramStream(link, host)
+    stream = DatagramStream(link, host, airtime)
     tasks.start_soon(stream.run)
     return stream
 
 
-def machine_for(traits: Traits, initiator: bool, host: StreamHost) -> ReliableStream | Fragments:
-    """Choose by traits, which are the same at both ends."""
+def machine_for(traits: Traits, initiator: bool, host: StreamHost, wait: float = 0.0) -> ReliableStream | Fragments:
+    """Choose by traits, which are the same at both ends; `wait`: seconds that an end may wait for airtime."""
     if traits.reliable and traits.ordered:
         return Fragments(mtu=traits.mtu)
     tuning = Tuning.for_medium(
@@ -55,6 +60,7 @@ def machine_for(traits: Traits, initiator: bool, host: StreamHost) -> ReliableSt
         latency=traits.latency,
         half_duplex=traits.half_duplex,
         ordered=traits.ordered,
+        wait=wait,
     )
     return ReliableStream(initiator=initiator, tuning=tuning, entropy=host.entropy, now=host.monotonic())
 
@@ -62,12 +68,18 @@ def machine_for(traits: Traits, initiator: bool, host: StreamHost) -> ReliableSt
 class DatagramStream:
     """A stream link over a datagram link. `run` must be under way."""
 
-    def __init__(self, link: Link, host: StreamHost) -> None:
+    def __init__(self, link: Link, host: StreamHost, airtime: AirtimeQueue | None = None) -> None:
         self.traits = attrs.evolve(link.traits, stream=True, mtu=0, reliable=True, ordered=True)
         self.remote, self.initiator = link.remote, link.initiator
         self._link = link
-        self._now = host.monotonic
-        self._machine = machine_for(link.traits, link.initiator, host)
+        self._monotonic = host.monotonic
+        self._held = 0.0  # seconds that were waited for airtime
+        self._held_since: float | None = None
+        self._airtime = airtime
+        self._putting = anyio.CancelScope()
+        self._gone = 0  # bytes since the stream was idle
+        wait = airtime.longest_wait if airtime is not None else 0.0
+        self._machine = machine_for(link.traits, link.initiator, host, wait)
         self._changed = anyio.Event()  # for those who send and receive
         self._woken = anyio.Event()  # for the pump
         self._ended = anyio.Event()
@@ -85,6 +97,8 @@ class DatagramStream:
             self._check()
             if self._machine.has_ended:
                 raise LinkLost("the other end closed the link")
+            if self._machine.is_idle:
+                self._gone = 0
             if taken := self._machine.push(data, self._now()):
                 self._woken.set()
             data = data[taken:]
@@ -122,6 +136,7 @@ class DatagramStream:
             self._closed = True
             self._closed_at = self._now()
             self._machine.finish()
+            self._putting.deadline = anyio.current_time() + LINGERING
             self._woken.set()
             self._tell()
         try:
@@ -178,7 +193,7 @@ class DatagramStream:
             self._woken = anyio.Event()
             machine.wake(self._now())
             while (datagram := machine.take(self._now())) is not None:
-                await self._link.send(datagram)
+                await self._put(datagram)
             self._tell()
             if machine.is_lost:
                 raise LinkLost(machine.reason)
@@ -186,6 +201,57 @@ class DatagramStream:
                 return
             with anyio.move_on_after(max(self._due() - self._now(), SHORTEST)):
                 await self._woken.wait()
+
+    # -- airtime -------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        """The machine's time."""
+        return (self._monotonic() if self._held_since is None else self._held_since) - self._held
+
+    def _hold(self) -> None:
+        if self._held_since is None:
+            self._held_since = self._monotonic()
+
+    def _go_on(self) -> None:
+        if self._held_since is not None:
+            self._held += self._monotonic() - self._held_since
+            self._held_since = None
+
+    async def _put(self, datagram: bytes) -> None:
+        """Send a datagram, once there is airtime; not much later than the stream is closed."""
+        if not self._link.traits.budgeted:
+            await self._link.send(datagram)
+            return
+        closing = anyio.current_time() + LINGERING if self._closed else math.inf
+        self._hold()
+        try:
+            with anyio.CancelScope(deadline=closing) as self._putting:
+                await self._in_turn(datagram)
+        finally:
+            self._go_on()
+        if self._putting.cancelled_caught:
+            raise LinkLost("it was closed before there was airtime for the rest")
+        self._gone += len(datagram)
+
+    async def _in_turn(self, datagram: bytes) -> None:
+        if self._airtime is None:  # the link waits itself
+            await self._link.send(datagram)
+        else:
+            await self._airtime.send(lambda: self._try(datagram), len(datagram), self._priority(datagram), self)
+
+    async def _try(self, datagram: bytes) -> None:
+        self._go_on()
+        try:
+            await self._link.send(datagram)
+        except BudgetSpent:
+            self._hold()
+            raise
+
+    def _priority(self, datagram: bytes) -> Priority:
+        """Acknowledgements, handshakes and what is said after a pause go first, long transfers last."""
+        if len(datagram) <= SHORT or self._gone <= A_TEXT:
+            return Priority.INTERACTIVE
+        return Priority.REPAIR if self._gone <= AN_ANSWER else Priority.BACKGROUND
 
     def _due(self) -> float:
         due = self._machine.timeout()

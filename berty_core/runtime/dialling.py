@@ -232,7 +232,9 @@ class Dialling:
             self.endpoints.failed(near)
             return None
         link = await self._opener.open(near, nonce)
-        return link if link is None or self._tasks is None else as_stream(link, self._host, self._tasks)
+        if link is None or self._tasks is None:
+            return link
+        return as_stream(link, self._host, self._tasks, self.ways.links_airtime_of(near.endpoint.transport))
 
     async def _open_session(self, link: Link, near: Near, recognised: Recognised) -> PeerSession:
         """Begin a session on a link, and wait until it is open or has ended; it goes on by itself."""
@@ -256,7 +258,8 @@ class Dialling:
             Secret(host.entropy(32)),
             host.monotonic(),
         )
-        return PeerSession(host, link, machine, endpoint=endpoint, wanted=recognised.wanted)
+        airtime = self.ways.airtime_of(endpoint.transport)
+        return PeerSession(host, link, machine, endpoint=endpoint, wanted=recognised.wanted, airtime=airtime)
 
     async def _keep(self, session: PeerSession, endpoint: Endpoint) -> None:
         """Serve a session that we dialled to its end; what did not work is tried again, slower each time."""

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from ..contracts.bus import Budget, Bus, Datagram, Priority
+from ..contracts.bus import Bus, Datagram, Priority
 from ..contracts.traits import Traits
 from ..errors import BertyError, BudgetSpent, LinkLost, MessageTooLarge, TransportError
 from .guarded_link import LinkKeeper, endpoint_fault
@@ -89,7 +89,6 @@ class GuardedBus:
         monotonic: Callable[[], float],
         *,
         unit: float,
-        budget: Budget | None = None,
     ) -> None:
         self.traits = bus.traits
         self.is_dear = bus.traits.budgeted or bus.traits.metered or keeper.is_limited()  # better spared
@@ -98,7 +97,6 @@ class GuardedBus:
         self._bus = bus
         self._keeper = keeper
         self._monotonic = monotonic
-        self._budget = budget
         self._limit = max(PUBLISH_LIMIT, PUBLISH_UNITS * unit)
         self._listeners: dict[bytes | None, list[object]] = {}
         self._flood_told = -math.inf
@@ -108,24 +106,6 @@ class GuardedBus:
     def refusal(self) -> str:
         """Why nothing may be said now, in words; empty: it may."""
         return self._keeper.may_pass()
-
-    def allowed_at(self, size: int, now: float) -> float:
-        """The earliest time at which quotas and airtime allow a datagram (Unix seconds); inf: never."""
-        at = max(now, self._keeper.free_at()) if self.refusal() else now
-        return max(at, self._airtime_at(size, now))
-
-    def _airtime_at(self, size: int, now: float) -> float:
-        if self._budget is None:
-            return now
-        try:
-            at = float(self._budget.allowed_at(size, now))
-        except Exception as error:  # a driver may raise anything; it is named
-            self._keeper.fault(f"budget().allowed_at() raised {type(error).__name__}: {error}")
-            return now
-        if math.isnan(at):
-            self._keeper.fault("budget().allowed_at() gave no time")
-            return now
-        return at
 
     async def publish(self, data: bytes, *, topic: bytes | None, priority: Priority, deadline: float | None) -> None:
         """Put one datagram on the air; BudgetSpent also where a quota is used up. Others as in the contract."""
@@ -149,7 +129,7 @@ class GuardedBus:
                 self._keeper.fault(f"publish() refused {len(data)} bytes, its limit is {self.traits.mtu}")
             raise
         except BudgetSpent:
-            if self._budget is None:
+            if not self.traits.budgeted:
                 self._keeper.fault("publish() says that a budget is spent, and its traits tell of none")
             raise
         except TransportError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import cycle, islice
 from typing import Protocol, cast
 
@@ -33,11 +34,12 @@ from ..contracts.transport import (
     TransportHost,
     TransportSpec,
 )
-from ..errors import BertyError, BudgetSpent, LinkLost, UserError
+from ..errors import BertyError, LinkLost, UserError
 from ..protocol.bus_beacons import ADDRESS_LENGTH, BusBeacon, LinkDatagram, decode_clear, encode_clear, tags_in
 from ..protocol.rendezvous import advert_tag
 from ..protocol.trickle import Trickle
-from .bus_groups import GONE_FOR, LONGEST_WAIT, BusGroups, BusHost, unit_of
+from .airtime_queue import AirtimeQueue
+from .bus_groups import GONE_FOR, BusGroups, BusHost, unit_of
 from .bus_links import LIFE, SHORTEST_LIFE, BusLinks, link_traits
 from .guarded_bus import INNER, BusKeeper, GuardedBus, Unkept, bus_fault
 from .replica import Points
@@ -118,6 +120,8 @@ class OnBus:
         self._own = spec.own_traits
         self._unit = unit_of(spec.own_traits)
         self.guarded: GuardedBus | None = None
+        self.airtime = AirtimeQueue(mtu=self._own.mtu, now=time.time, budget=self._own_budget)
+        """Whose turn it is on the air; the node puts one in its place that knows the quota as well."""
         self._links: BusLinks | None = None
         self._beacon: Beacon | None = None
         self._address = b""
@@ -188,9 +192,7 @@ class OnBus:
         if words := bus_fault(bus):
             raise DriverFault(words)
         self._unit = unit_of(bus.traits)
-        budget = self._budget_of()
-        host = self._host
-        return GuardedBus(self._spec.name, bus, self._spec.keeper, host.monotonic, unit=self._unit, budget=budget)
+        return GuardedBus(self._spec.name, bus, self._spec.keeper, self._host.monotonic, unit=self._unit)
 
     async def _ask_for_bus(self) -> Bus:
         try:
@@ -200,17 +202,9 @@ class OnBus:
         except Exception as error:  # a driver may raise anything; it is named
             raise DriverFault(f"bus() raised {type(error).__name__}: {error}") from error
 
-    def _budget_of(self) -> Budget | None:
-        if not self._own.budgeted:
-            return None
-        try:
-            return cast(BudgetedTransport, self._transport).budget()
-        except Exception as error:  # a driver may raise anything; it is named
-            raise DriverFault(f"budget() raised {type(error).__name__}: {error}") from error
-
     async def _speak_to_groups(self, host: TransportHost, bus: GuardedBus) -> None:
         try:
-            self.groups = BusGroups(self._host, self._spec.name, bus, host.now)
+            self.groups = BusGroups(self._host, self._spec.name, bus, host.now, self.airtime)
         except UserError as error:  # a medium that is not meant for groups; its links may be fine
             host.logger.warning("%s carries no groups: %s", self._spec.name, error)
             return
@@ -232,6 +226,14 @@ class OnBus:
     async def bus(self) -> Bus:
         """The medium's bus."""
         return await cast(BusTransport, self._transport).bus()
+
+    @property
+    def has_paced_links(self) -> bool:
+        """Whether its links take their turns by themselves."""
+        return not self._own.dials
+
+    def _own_budget(self) -> Budget | None:
+        return self.budget() if self._own.budgeted else None
 
     def budget(self) -> Budget:
         """The medium's budget."""
@@ -315,21 +317,15 @@ class OnBus:
 
     async def _say(self, data: bytes, priority: Priority = Priority.REPAIR) -> None:
         """Put a datagram in clear on the air, once there is airtime. LinkLost."""
+        if self.guarded is None:
+            return
         topic = BUS_TOPIC if self._own.topics else None
-        while self.guarded is not None:
-            if (allowed := self.guarded.allowed_at(len(data), time.time()) - time.time()) > 0:
-                await anyio.sleep(min(allowed, LONGEST_WAIT))
-                continue
-            try:
-                await self.guarded.publish(data, topic=topic, priority=priority, deadline=None)
-            except BudgetSpent:
-                await anyio.sleep(self._unit)
-            except LinkLost:
-                if priority is not Priority.BACKGROUND:
-                    raise
-                return
-            else:
-                return
+        put = partial(self.guarded.publish, data, topic=topic, priority=priority, deadline=None)
+        try:
+            await self.airtime.send(put, len(data), priority, source=("in clear", priority))
+        except LinkLost:
+            if priority is not Priority.BACKGROUND:
+                raise
 
     # -- hearing others ------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from ..protocol.shareable import MAX_FRAME as MAX_REQUEST_FRAME
 from ..protocol.shareable import ShareableContact
 from ..protocol.sync import MAX_FRAME as MAX_SYNC_FRAME
 from ..protocol.sync import entries_in
+from .airtime_queue import AirtimeQueue
 from .sign_of_life import SignOfLife
 from .store_worker import StoreWorker
 from .sync_hub import SyncHub, SyncPartner, SyncPeer
@@ -127,6 +128,7 @@ class PeerSession:
         endpoint: Endpoint | None = None,
         wanted: AccountId | None = None,
         is_link_tag: Callable[[bytes], bool] = lambda _: False,
+        airtime: AirtimeQueue | None = None,
     ) -> None:
         self.link = link
         self.session = session
@@ -144,8 +146,15 @@ class PeerSession:
         self.settled = anyio.Event()  # it opened, or ended before that
         self.draining = ""  # why another session with the device is kept
         self.peer_drains = self.was_silent = False
-        self.life = SignOfLife(link.traits, host.monotonic, self._ask_for_sign, self._doubted)
-        self._pace = Pace.of_link(link.traits.bitrate, link.traits.latency)
+        wait = airtime.longest_wait if airtime is not None else 0.0
+        self.life = SignOfLife(
+            link.traits,
+            host.monotonic,
+            self._ask_for_sign,
+            self._doubted,
+            is_held=lambda: airtime is not None and airtime.waits_until is not None,
+        )
+        self._pace = Pace.of_link(link.traits.bitrate, link.traits.latency, wait)
         session.suit(self._pace)
         self._host = host
         self._wanted = wanted

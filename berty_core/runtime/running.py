@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import attrs
 
+from ..contracts.bus import Budget
 from ..contracts.session import SessionProfile, SessionSpec
 from ..contracts.traits import Traits
 from ..contracts.transport import Beacon, LinkTransport, State, Transport, TransportSpec
 from ..protocol.ranking import Medium, Policy
+from .airtime_queue import AirtimeQueue
 from .usage import Usage
 
 MAX_REASONS, MAX_REASON = 8, 300
@@ -55,7 +59,10 @@ class RunningTransport:
     retry_at: float | None = None  # by the monotonic clock
     scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
     pending: int = 0  # links that others opened and on which there is no session yet
+    airtime: AirtimeQueue | None = None  # of this start
+    paces_links: bool = False  # whether links take their turns in it
     broken: str = ""  # what the driver did so often that it is started again
+    _budget: GuardedBudget | None = None
     _faults: deque[float] = attrs.field(factory=lambda: deque(maxlen=MAX_FAULTS))
 
     @property
@@ -109,25 +116,74 @@ class RunningTransport:
         return f"the quota of {self.name} is used up ({', '.join(spent)})" if spent else ""
 
     def free_at(self) -> float:
-        """When its quotas have something left, if nothing is used until then (Unix seconds)."""
+        """When its quotas have something left again (Unix seconds)."""
         return self.usage.free_at()
 
     def is_limited(self) -> bool:
         """Whether a person set quotas."""
         return self.usage.is_limited
 
+    def budget(self) -> Budget | None:
+        """What law or fairness leave to it, if they limit it."""
+        if not self.spec.traits.budgeted or self.transport is None:
+            return None
+        if self._budget is None or self._budget.transport is not self.transport or not self._budget.is_there:
+            self._budget = GuardedBudget(self.transport, self)
+        return self._budget
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """What it waits for although it is active, in words."""
+        words = self.airtime.words() if self.airtime is not None and self.started else ""
+        return (words,) if words else ()
+
     def _airtime(self, size: int) -> float:
-        traits = self.spec.traits
-        if not traits.budgeted or self.transport is None:
-            return 8 * size / traits.bitrate
-        transport: object = self.transport
-        budget = getattr(transport, "budget", None)
+        budget = self.budget()
+        return 8 * size / self.spec.traits.bitrate if budget is None else budget.airtime(size)
+
+
+class GuardedBudget:
+    """A driver's budget: what it raises is its fault, and named; what it says is a number that makes sense."""
+
+    def __init__(self, transport: object, running: RunningTransport) -> None:
+        self.transport = transport
+        self._running = running
+        self._budget: object = None
+        make = getattr(transport, "budget", None)
         try:
-            taken = float(budget().airtime(size)) if callable(budget) else 0.0
+            self._budget = make() if callable(make) else None
         except Exception as error:  # a driver may raise anything; it is named
-            self.fault(f"budget().airtime() raised {type(error).__name__}: {error}")
-            taken = 0.0
-        return taken if 0 <= taken < 3600 else 8 * size / traits.bitrate  # more is a lie
+            running.fault(f"budget() raised {type(error).__name__}: {error}")
+        self.limit = self._number("limit", lambda budget: budget.limit, 0.0, math.inf)
+        self.window = self._number("window", lambda budget: budget.window, 0.0, math.inf)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the driver gave it."""
+        return self._budget is not None
+
+    def _number(self, what: str, ask: Callable[[Any], Any], default: float, most: float) -> float:
+        if self._budget is None:
+            return default
+        try:
+            value = float(ask(self._budget))
+        except Exception as error:  # the same
+            self._running.fault(f"budget().{what} raised {type(error).__name__}: {error}")
+            return default
+        return value if 0 <= value <= most else default  # anything else is a lie
+
+    def airtime(self, size: int) -> float:
+        """Seconds that a datagram takes."""
+        usual = 8 * size / self._running.spec.traits.bitrate
+        return self._number("airtime()", lambda budget: budget.airtime(size), usual, 3600.0)
+
+    def left(self, now: float) -> float:
+        """What is left of the limit."""
+        return self._number("left()", lambda budget: budget.left(now), self.limit, math.inf)
+
+    def allowed_at(self, size: int, now: float) -> float:
+        """When a datagram may go; now, where the driver does not know: it may refuse it still."""
+        return max(now, self._number("allowed_at()", lambda budget: budget.allowed_at(size, now), now, math.inf))
 
 
 @attrs.define(eq=False)

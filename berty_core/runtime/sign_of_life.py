@@ -21,7 +21,12 @@ class SignOfLife:
     """Watches one session."""
 
     def __init__(
-        self, traits: Traits, monotonic: Callable[[], float], ask: Callable[[], None], changed: Callable[[], None]
+        self,
+        traits: Traits,
+        monotonic: Callable[[], float],
+        ask: Callable[[], None],
+        changed: Callable[[], None],
+        is_held: Callable[[], bool] = lambda: False,
     ) -> None:
         self.heard_at = monotonic()
         self.doubted_since: float | None = None
@@ -29,6 +34,7 @@ class SignOfLife:
         self._monotonic = monotonic
         self._ask = ask
         self._changed = changed
+        self._is_held = is_held  # whether what is to be sent waits for airtime
         self._unanswered = 0  # bytes
         self._sent = anyio.Event()
         self._heard = anyio.Event()
@@ -75,12 +81,12 @@ class SignOfLife:
             await self._heard.wait()
 
     async def _is_answered_within(self, seconds: float) -> bool:
-        """Whether anything came; a process that was held up gives the peer the same time again."""
+        """Whether anything came; where this end was held up, or is, the peer has the same time again."""
         heard = self._heard
         while not heard.is_set():
             deadline = self._monotonic() + seconds
             with anyio.move_on_after(seconds):
                 await heard.wait()
-            if heard.is_set() or self._monotonic() < deadline + LATE:
+            if heard.is_set() or (self._monotonic() < deadline + LATE and not self._is_held()):
                 break
         return heard.is_set()

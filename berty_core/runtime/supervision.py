@@ -29,8 +29,10 @@ from ..contracts.transport import (
 )
 from ..errors import BertyError
 from ..protocol.ranking import Candidate, Situation, costs_money, pauses
+from .airtime_queue import AirtimeQueue
 from .decisions import Decisions, Kind
 from .guarded_link import endpoint_fault
+from .on_bus import OnBus
 from .running import DriverFault, RunningProfile, RunningTransport, medium_of
 from .severable import Severable, see_end
 
@@ -136,6 +138,7 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             transport = running.make()
             running.transport = cast(LinkTransport, transport)
+            self._give_turns(running, transport, host)
             tasks.start_soon(self._stop_when_it_rests, running)
             try:
                 with anyio.fail_after(START_LIMIT):
@@ -152,6 +155,19 @@ class Supervisor:
                 running.started = False
                 tasks.cancel_scope.cancel()
                 await see_end(calls)
+
+    def _give_turns(self, running: RunningTransport, transport: Transport, host: TransportHost) -> None:
+        """One queue for all that this start of it sends."""
+        traits = running.spec.traits
+        tell = partial(self._tell_of_wait, running)
+        airtime = AirtimeQueue(mtu=traits.mtu, now=host.now, budget=running.budget, quota=running, tell=tell)
+        running.airtime, running.paces_links = airtime, traits.budgeted
+        if isinstance(transport, OnBus):
+            transport.airtime = airtime
+            running.paces_links = traits.budgeted and not transport.has_paced_links
+
+    def _tell_of_wait(self, running: RunningTransport, words: str) -> None:
+        self._say(Kind.QUOTA, f"{running.name} {words}", running.name)
 
     async def _run_driver(
         self,

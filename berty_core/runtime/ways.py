@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..protocol.ranking import Candidate, Ranked, Ranking, Situation, is_worth_a_change, rank
+from .airtime_queue import AirtimeQueue
 from .decisions import Decisions
 from .endpoints import Endpoints, Near
 from .kept_sessions import KeptSessions
@@ -77,6 +78,16 @@ class Ways:
     def running(self, name: str) -> RunningTransport | None:
         """A transport by name."""
         return next((running for running in self._chooser.transports if running.name == name), None)
+
+    def airtime_of(self, name: str) -> AirtimeQueue | None:
+        """What all that a transport sends waits for, where its airtime is limited."""
+        running = self.running(name)
+        return running.airtime if running is not None and running.spec.traits.budgeted else None
+
+    def links_airtime_of(self, name: str) -> AirtimeQueue | None:
+        """The same for its links, unless they take their turns by themselves."""
+        running = self.running(name)
+        return running.airtime if running is not None and running.paces_links else None
 
     def is_served(self, nonce: bytes) -> bool:
         """Whether there is a session with this peer, and no way to it that is worth a change."""

@@ -39,6 +39,7 @@ async def why_peer(node: Node, name: str) -> Json:
     ways = [way for nonce in _nonces(near) for way in _ways(connectivity, nonce)]
     buses = await group_on_buses(node, group)
     peers = {nonce.hex() for nonce in _nonces(near)} | {session.beacon_nonce.hex() for session in sessions}
+    peers |= {nonce.hex() for nonce, groups in connectivity.met.items() if group in groups}
     return {
         "name": called,
         "group": str(group),
@@ -113,8 +114,7 @@ def _next(connectivity: Connectivity, sessions: list[PeerSession], ways: list[Js
         return f"it is dialled again in {max(0.0, min(times) - time.time()):.0f} s, or when the network changes"
     if ways:
         return "nothing, until what is refused may be used again"
-    rest = [running.stopped for running in connectivity.transports if running.stopped]
-    return "it is dialled when it is found" + (f"; {len(rest)} transports do not run" if rest else "")
+    return "it is dialled when it is found"
 
 
 def transport_view(running: RunningTransport) -> Json:
@@ -123,7 +123,7 @@ def transport_view(running: RunningTransport) -> Json:
     return {
         "name": running.name,
         "state": running.state.value,
-        "reasons": list(running.reasons),
+        "reasons": [*running.reasons, *running.waits],
         "quota": running.usage.view(),
         "retry_at": None if retry is None else time.time() + retry - running.monotonic(),
     }

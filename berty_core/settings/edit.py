@@ -14,7 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
 from ..errors import ConfigError, UserError
-from .faults import KeyPath, table_length
+from .faults import KeyPath
 
 MODE = 0o600
 
@@ -33,13 +33,17 @@ def with_value(data: bytes, path: KeyPath, value: Any) -> bytes:
     """The content with a key set; its table is made if there is none. ConfigError for one that is no table."""
     document = _parse(data)
     table: MutableMapping[str, Any] = document
+    is_new = False
     for position, part in enumerate(path[:-1], 1):
         if part not in table:
-            table[part] = tomlkit.table(is_super_table=position < table_length(path))
+            table[part] = tomlkit.table(is_super_table=position < len(path) - 1)
+            is_new = True
         table = table[part]
         if not isinstance(table, MutableMapping):
             raise ConfigError(f"[{'.'.join(path[:position])}] is no table in the file: `berty config edit`")
     _put(table, path[-1], value)
+    if is_new and isinstance(table, Table) and not tomlkit.dumps(document).endswith(table.as_string()):
+        table.add(tomlkit.nl())  # another table follows
     return _written(document, data)
 
 

@@ -101,6 +101,10 @@ class MemoryNetwork:
         """The dialler's ends of the links that are open."""
         return [link for link in self.dialled if link.is_open]
 
+    def create(self) -> MemoryTransport:
+        """Make a transport on it that is not running yet."""
+        return MemoryTransport(self)
+
     def _others(self, transport: MemoryTransport) -> list[MemoryTransport]:
         return [] if self._cut else [other for other in self._transports if other is not transport]
 
@@ -252,11 +256,15 @@ class MemoryTransport:
         if other is None or other._host is None or not self._running:
             raise LinkLost(f"nobody is at {endpoint.address!r}")
         link, accepted = self._network._open(endpoint)
-        self._links.append(link)
-        other._links.append(accepted)
+        self.keep(link)
+        other.keep(accepted)
         self._network.dialled.append(link)
         other._host.accept(accepted)
         return link
+
+    def keep(self, link: MemoryLink) -> None:
+        """One end of a new link is this transport's."""
+        self._links.append(link)
 
     def tell(self) -> None:
         """Let everybody find this transport, if it shows itself."""
@@ -305,4 +313,4 @@ class MemorySpec:
 
     def create(self, config: object) -> MemoryTransport:
         """Make a transport that is not running yet."""
-        return MemoryTransport(self._network)
+        return self._network.create()

@@ -57,6 +57,7 @@ def test_show(device: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     before = device.berty("config", "show").out
     assert '[node.transports.mdns]\nmetered = "never"\n' in before
     (device.path / "berty.toml").write_text(before)
+    assert device.berty("config", "check").code == 0
     assert device.berty("config", "show").out == before
 
 
@@ -127,6 +128,7 @@ def test_check_says_what_a_node_does(device: Home) -> None:
         ("plugins.libp2p.host", "192.0.2.1", 'host = "192.0.2.1"'),
         ("node.disabled", "libp2p,mdns", 'disabled = ["libp2p", "mdns"]'),
         ("node.disabled", "[]", "disabled = []"),
+        ("node.transports.mdns.min_battery", "-1", "min_battery = -1.0"),
     ],
 )
 def test_set(device: Home, key: str, value: str, line: str) -> None:
@@ -142,6 +144,7 @@ def test_set(device: Home, key: str, value: str, line: str) -> None:
     ("key", "value", "code", "words"),
     [
         ("node.profile", "go", 78, "`berty` (as the Berty app has it) or `wesh` is needed, not 'go'"),
+        ("node.transports.mdns.bytes_per_day", "-5", 78, "bytes_per_day: 0 (no limit) or more is needed, not -5"),
         ("node.profil", "wesh", 78, "there is no such key, did you mean profile?"),
         ("plugins.mdns.ip", "6", 78, "loopback: it works on IPv4 only"),
         ("plugins.mdsn.ip", "6", 78, "there is no such plugin, did you mean mdns?"),

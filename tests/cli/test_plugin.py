@@ -40,6 +40,7 @@ def test_list(ann: Home) -> None:
     assert f"radio: there is no such plugin; installed are {INSTALLED}" in answer.err
     view = next(view for view in ann.berty("plugin", "list", "--json").data if view["name"] == "mdns")
     assert has_shape("plugin", view)
+    assert ["file", "0.1.0", "command", "file", "used"] in [line.split() for line in lines]
     assert view["distribution"] == "berty-mdns"
     assert view["brings"] == {"transport": ["mdns"], "check": ["network"]}
     assert view["hooks"] == ["berty_checks", "berty_transports"]
@@ -68,7 +69,7 @@ def test_every_setting_has_words(ann: Home) -> None:
             assert view["doc"], view["key"]
 
 
-@pytest.mark.parametrize("command", ["show", "disable"])
+@pytest.mark.parametrize("command", ["show", "disable", "enable"])
 def test_an_unknown_one(ann: Home, command: str) -> None:
     """The nearest name, or all of them."""
     answer = ann.berty("plugin", command, "mdsn")

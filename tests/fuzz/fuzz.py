@@ -14,6 +14,7 @@ import atheris
 
 with atheris.instrument_imports(include=["berty_core", "berty_libp2p", "berty_mdns"]):
     from .libp2p_targets import LIBP2P
+    from .media_targets import MEDIA
     from .targets import CORE, run
 
 from .seeds import seeds
@@ -21,7 +22,7 @@ from .seeds import seeds
 
 def main() -> None:
     """Fuzz what the command line names."""
-    targets = {**CORE, **LIBP2P}
+    targets = {**CORE, **LIBP2P, **MEDIA}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in targets:
         sys.exit(f"there are these targets: {', '.join(sorted(targets))}")

@@ -13,9 +13,13 @@ from berty_libp2p.certificates import encode_signed_key, make_credentials
 from berty_mdns.txt import encode_txt
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from berty_core.codec.dagcbor import encode_dagcbor
 from berty_core.codec.frames import FrameReader
 from berty_core.contracts.transport import Beacon
 from berty_core.crypto.keys import PrivateKey
+from berty_core.protocol.bundle import PART
+from berty_core.protocol.bus_beacons import BusBeacon, LinkDatagram, encode_clear
+from berty_core.protocol.link_beacon import LinkBeacon, encode_answer
 
 VECTORS: Final = Path(__file__).parent.parent / "vectors"
 MOST: Final = 12
@@ -123,6 +127,43 @@ def _certificates() -> Iterator[bytes]:
     yield credentials.certificate.public_bytes(Encoding.DER)
 
 
+def _plain(name: str) -> Any:
+    return json.loads((VECTORS / f"{name}.json").read_text())
+
+
+def _frames() -> Iterator[bytes]:
+    return (bytes.fromhex(one["frame"]) for one in _plain("groupcast/groupcast")["datagrams"])
+
+
+def _frames_in_a_row() -> Iterator[bytes]:
+    frames = [bytes((len(frame),)) + frame for frame in _frames() if len(frame) < 256]
+    yield from (b"".join(frames[start:]) for start in range(len(frames)))
+
+
+def _compact() -> Iterator[bytes]:
+    for entry in _plain("groupcast/groupcast")["entries"]:
+        if int(entry["log"]):
+            yield from (bytes.fromhex(entry[form]) for form in ("alone", "short"))
+
+
+def _datagrams() -> Iterator[bytes]:
+    return (bytes.fromhex(one["datagram"]) for one in _plain("datagrams/datagrams")["messages"])
+
+
+def _datagrams_in_a_row() -> Iterator[bytes]:
+    yield b"".join(bytes((len(one),)) + one for one in _datagrams())
+    zeros = [one[:1] + bytes(3) + one[4:] for one in _datagrams() if one[0] >> 4 in (3, 4)]  # as the ends are named
+    yield from (b"".join(bytes((len(one),)) + one for one in zeros[start:]) for start in range(len(zeros)))
+
+
+def _contents() -> Iterator[bytes]:
+    block = b"a block"
+    yield encode_dagcbor([1, 0, bytes(32), bytes(64), b"", b"", b""])
+    yield encode_dagcbor([1, 1, 0, [block, block]])
+    yield encode_dagcbor([1, 2, 1, bytes(32), PART + 7, PART, b"7 bytes"])
+    yield encode_dagcbor([1, 3])
+
+
 _ADDRESS: Final = "/ip4/192.168.1.7/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 _SOURCES: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "advert": lambda: [encode_txt(Beacon(bytes(8), tuple(bytes([tag]) * 8 for tag in range(40))))],
@@ -161,5 +202,20 @@ _SOURCES: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "gossip": _messages("/meshsub/1.1.0", first=b"\0"),
     "bitswap": _messages("/ipfs/bitswap/1.2.0", first=b"\0"),
     "frame": _events("pubsub_out", "heads"),
+    "bus_beacon": lambda: [
+        encode_clear(BusBeacon(bytes(6), bytes(8), (bytes(8), bytes([1]) * 8))),
+        encode_clear(LinkDatagram(bytes(6), bytes([1]) * 6, b"data")),
+    ],
+    "groupcast": _frames,
+    "groupcast_datagram": lambda: (
+        bytes.fromhex(one["datagram"]) for one in _plain("groupcast/groupcast")["datagrams"]
+    ),
+    "groupcast_machine": _frames_in_a_row,
+    "compact_entry": _compact,
+    "arq": _datagrams,
+    "arq_stream": _datagrams_in_a_row,
+    "fragments": lambda: [b"\x06" + b"\x61hello" + b"\x71bye"],
+    "link_beacon": lambda: [b"\x04" + encode_answer(LinkBeacon(bytes(8), (bytes(8), bytes([1]) * 8)))],
+    "bundle_content": _contents,
     "local_records": lambda: FrameReader(LONGEST).feed(b"".join(_events("localrecord", "localrecords")())),
 }

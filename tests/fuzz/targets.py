@@ -22,11 +22,9 @@ from berty_core.crypto.boxes import seal_box, seal_secretbox
 from berty_core.crypto.keys import PrivateKey, Secret, decode_public, x25519_private, x25519_public
 from berty_core.errors import RemoteProtocolError
 from berty_core.ids import AccountId, DeviceId, GroupId
-from berty_core.protocol.bus_beacons import decode_clear
 from berty_core.protocol.entry import check_entry, decode_entry, encode_entry
 from berty_core.protocol.envelope import open_headers, open_message
 from berty_core.protocol.group import Group, GroupKind, decode_group
-from berty_core.protocol.groupcast_frames import decode_groupcast
 from berty_core.protocol.handshake import ContactRequester, ContactResponder
 from berty_core.protocol.heads import SealedHeads, entry_of, open_heads, parse_heads
 from berty_core.protocol.heads_json import decode_heads_json
@@ -206,6 +204,4 @@ CORE: Final[dict[str, Target]] = {
     "offers": _offers,
     "sync": _sync,
     "advert": decode_txt,
-    "bus_beacon": decode_clear,
-    "groupcast": decode_groupcast,
 }

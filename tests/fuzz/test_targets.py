@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .libp2p_targets import LIBP2P
+from .media_targets import MEDIA
 from .seeds import seeds
 from .targets import CORE, run
 
-TARGETS = {**CORE, **LIBP2P}
+TARGETS = {**CORE, **LIBP2P, **MEDIA}
 SHORT = settings(max_examples=60)
 CHANGE = st.tuples(
     st.sampled_from(["set", "insert", "delete", "repeat"]), st.integers(0, 1 << 20), st.binary(max_size=6)
@@ -38,6 +39,8 @@ TAKEN = {*("cid", "cid_text", "dagcbor", "heads", "heads_box", "link", "group", 
         "contact_request",
         "session",
     ),
+    *("bus_beacon", "groupcast", "groupcast_machine", "compact_entry", "arq", "arq_stream", "fragments"),
+    *("link_beacon", "bundle_content"),
 }
 
 

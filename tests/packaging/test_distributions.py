@@ -12,6 +12,8 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from berty_core.contracts.traits import Traits
+
 ROOT = Path(__file__).parent.parent.parent
 PROJECTS = {"berty_core": ROOT} | {path.name.replace("-", "_"): path for path in sorted((ROOT / "plugins").iterdir())}
 POINTS = {package: "[berty.plugins]" for package in PROJECTS} | {"berty_core": "berty = berty_core.cli.main:main"}
@@ -85,3 +87,12 @@ def test_no_two_require_each_other() -> None:
     """The store states its range of the core in its module, and not as a requirement."""
     assert project("berty_sqlite")["dependencies"] == []
     assert 'CORE = ">=' in (PROJECTS["berty_sqlite"] / "berty_sqlite" / "plugin.py").read_text()
+
+
+def test_kit_brings_its_event_loops() -> None:
+    """Whoever installs `berty-core[testing]` can run a suite on every event loop that a transport may declare."""
+    extras = project("berty_core")["optional-dependencies"]
+    assert isinstance(extras, dict)
+    names = {re.split(r"[^\w.-]", item)[0] for item in extras["testing"]}
+    assert Traits.of_bus(mtu=233).backends - {"asyncio"} <= names
+    assert "pytest" in names

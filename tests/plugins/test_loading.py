@@ -167,7 +167,7 @@ def test_two_of_one_name(tmp_path: Path) -> None:
     assert settings.speed == 2
     (left,) = result.left_out
     assert left.reason == "another plugin has the name radio already; this one is of aaa-first"
-    assert left.remedy == "pip uninstall aaa-first"
+    assert left.remedy == "`pip uninstall aaa-first`"
 
 
 def test_a_name_that_is_none(tmp_path: Path) -> None:

@@ -349,6 +349,17 @@ def test_an_opening_that_nobody_answers_ends() -> None:
     assert now == 30.0 and 10 < sent < 50
 
 
+def test_who_may_wait_for_airtime_is_not_given_up() -> None:
+    """An hour of silence is borne where the other end may have to wait so long, and few datagrams ask meanwhile."""
+    one = machine(True, tuned=tuning(wait=3600.0))
+    now, sent = 0.0, 0
+    while not one.is_lost:
+        sent += one.take(now) is not None
+        now = max(now, one.timeout() or now)
+        one.wake(now)
+    assert now == 3630.0 and sent < 200
+
+
 def test_giving_up_tells_the_other_end() -> None:
     """An abort names both ends; a guess at one of them is nothing."""
     one, other = opened()

@@ -95,7 +95,7 @@ def test_statements(vector: dict[str, Any]) -> None:
     assert device.hex() == vector["device"]
     assert int.from_bytes(stamp, "big") == vector["time"]
     encoded = b"\x86\x01\x00" + b"".join(_bytes(item) for item in lists)
-    signed = b"berty bundle statement" + GROUP["public_key"] + stamp + encoded
+    signed = b"\0berty bundle statement" + GROUP["public_key"] + stamp + encoded
     nacl.signing.VerifyKey(device).verify(signed, signature)
 
 
@@ -132,7 +132,7 @@ def test_padding_counts() -> None:
         '`HKDF(link key, "berty bundle tag")`',
         '`HKDF(link key, "berty bundle seal")`',
         '`HKDF(group secret, "berty bundle member")`',
-        '`"berty bundle statement" ‖ group key ‖ time ‖',
+        '`0x00 ‖ "berty bundle statement" ‖ group key ‖ time ‖',
     ],
 )
 def test_the_page(sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from berty_core.codec.cid import Cid
 from berty_core.errors import RemoteProtocolError
 from berty_core.protocol import groupcast, groupcast_answers, groupcast_needs
+from berty_core.protocol.ancestry import not_descended_from
 from berty_core.protocol.compact_entries import short_id
 from berty_core.protocol.group import LogKind
 from berty_core.protocol.groupcast import Agreed, ConfirmationAsked, Urgency
@@ -247,6 +249,27 @@ def test_a_question_costs_who_asks() -> None:
     sent = [said for said in ann.machine.take() if said.urgency is not Urgency.BACKGROUND]
     assert len(sent) <= (room.now - start) / groupcast_answers.PACE + 1
     assert len(ann.machine._answers._queue) <= groupcast_answers.MAX_ANSWERS
+
+
+def test_long_walks_take_turns_with_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks from the beginning again and again, in tiny datagrams, does not keep a device busy with its history."""
+    room = MemberRoom(1)
+    member = room.members[0]
+    cids = history(room, member, 400)
+    walked: list[int] = []
+
+    def walk(*asked: Any) -> list[Cid]:
+        found = not_descended_from(*asked)
+        walked.append(len(found))
+        return found
+
+    monkeypatch.setattr(groupcast, "not_descended_from", walk)
+    question = SinceFrame(MESSAGES, (), (short_id(cids[0]),))
+    for number in range(100):
+        member.machine.receive(question, room.now + number * 0.001)
+    assert sum(walked) <= 400 * 3
+    member.machine.receive(question, room.now + 1)
+    assert len(walked) == 4
 
 
 def test_names_without_end_are_forgotten() -> None:

@@ -223,3 +223,9 @@ def test_senders_are_bounded() -> None:
     for number in range(2 * MAX_SENDERS):
         window.is_new(number.to_bytes(4, "big"), 0)
     assert len(window._windows) == MAX_SENDERS
+
+
+def test_a_replica_takes_no_part() -> None:
+    """Without the group's secret there is no key: one of an empty secret would be known to all."""
+    with pytest.raises(LocalProtocolError):
+        GroupcastKey(GROUP.reduced())

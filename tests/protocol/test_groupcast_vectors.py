@@ -76,7 +76,7 @@ def test_the_confirmation() -> None:
     device = Ed25519PrivateKey.from_private_bytes(GROUP["device_seed"]).public_key().public_bytes_raw()
     assert frame[1:5] == device[:4]
     key = Ed25519PublicKey.from_public_bytes(device)
-    key.verify(frame[5:69], b"berty held on a bus" + GROUP["public_key"] + frame[69:])
+    key.verify(frame[5:69], b"\0berty held on a bus" + GROUP["public_key"] + frame[69:])
 
 
 @pytest.mark.parametrize("vector", VECTORS["entries"], ids=lambda vector: str(vector["name"]))

@@ -128,3 +128,16 @@ def test_only_sensible_things_are_put_in() -> None:
     for size, priority in ((0, 0), (1, 3), (1, -1)):
         with pytest.raises(LocalProtocolError):
             PacedQueue().put("x", size, 0.0, priority=priority)
+
+
+def test_what_nobody_wants_sent_is_taken_out() -> None:
+    """It leaves no place behind, and is not reported; what is unknown is no error."""
+    queue: PacedQueue[str] = PacedQueue(allowed_at=lambda size, now: 50.0 if size > 10 else now)
+    for item, size in (("large", 20), ("small", 1)):
+        queue.put(item, size, 0.0, priority=0)
+    assert queue.take(0.0) is None and queue.next_at(0.0) == 50.0
+    queue.remove("large")
+    queue.remove("unknown")
+    assert queue.size == 1 and queue.next_at(0.0) == 0.0
+    assert queue.take(0.0) == "small"
+    assert queue.dropped() == [] and queue.next_at(0.0) is None

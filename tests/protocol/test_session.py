@@ -918,10 +918,12 @@ def test_an_unknown_stream_ends_alone() -> None:
 
 
 def test_a_slow_link_gets_more_time_and_fewer_signs_of_life() -> None:
-    """A radio of 1200 bit/s: half a minute more for a handshake, and little of its time for pings."""
+    """A radio of 1200 bit/s: half a minute more for a handshake, and few pings; so where an end waits for airtime."""
     slow, fast = Pace.of_link(1200, 0.5), Pace.of_link(1e9, 0.001)
     assert (slow.extra, fast.extra) == (pytest.approx(38.33, abs=0.01), pytest.approx(0.01, abs=0.001))
     assert (slow.keepalive, fast.keepalive) == (pytest.approx(73.33, abs=0.01), 30.0)
+    waiting = Pace.of_link(1e9, 0.001, wait=3600.0)
+    assert waiting.extra == pytest.approx(3600.01, abs=0.001) and waiting.keepalive == 3600.0
     one, other = dial("one"), accept("other")
     one.suit(slow)
     other.suit(slow)

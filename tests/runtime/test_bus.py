@@ -11,6 +11,7 @@ import pytest
 from berty_core.contracts.transport import State, TransportHost
 from berty_core.protocol.airtime import AirtimeLedger
 from berty_core.runtime.node import Node
+from berty_core.runtime.why import why_message, why_peer
 from berty_core.testing.memory_bus import MemoryBusNetwork, Weather
 from berty_core.testing.memory_transport import MemoryNetwork
 
@@ -159,3 +160,19 @@ async def test_a_bus_that_is_too_short(tmp_path: Path, caplog: pytest.LogCapture
 
         await until(told)
         assert not bus.heard
+
+
+async def test_why_tells_of_the_bus(tmp_path: Path) -> None:
+    """A message that went over a bus says so for each device, and what happens next is said too."""
+    bus = MemoryBusNetwork()
+    async with nodes_on(bus, tmp_path, "Ann", "Bob", acknowledge="never") as (ann, bob):
+        await group_of(ann, bob)
+        cid = await ann.send("group", "hello")
+        await becomes(ann, "group", cid, "held")
+        (device,) = (await why_message(ann, str(cid)))["devices"]
+        assert [one["transport"] for one in device["tried"]] == [bus.name]
+        assert f"said on the bus {bus.name}" in (await why_peer(ann, "group"))["next"]
+        bus.cut()
+        (device,) = (await why_message(ann, str(await ann.send("group", "anybody?"))))["devices"]
+        assert (device["state"], device["tried"]) == ("stored", [])
+        assert device["next"].startswith(f"it is said on the bus {bus.name}, and again when")

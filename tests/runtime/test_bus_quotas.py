@@ -12,7 +12,7 @@ import pytest
 from berty_core.codec.cid import Cid
 from berty_core.contracts.transport import State
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime import bus_groups, on_bus
+from berty_core.runtime import airtime_queue
 from berty_core.runtime.node import Node
 from berty_core.runtime.on_bus import OnBus
 from berty_core.runtime.running import RunningTransport
@@ -57,8 +57,7 @@ async def is_spent(node: Node) -> None:
 
 async def test_datagrams_count_and_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a message; with the last of them nothing is said, also after a restart, until they are a day old."""
-    monkeypatch.setattr(bus_groups, "LONGEST_WAIT", 0.02)
-    monkeypatch.setattr(on_bus, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(airtime_queue, "LONGEST_LOOK", 0.02)
     bus = MemoryBusNetwork()
     home = tmp_path / "Ann"
     async with node_on(bus, tmp_path / "Bob", acknowledge="never") as bob:

@@ -68,7 +68,7 @@ async def test_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert told["transport"] == "bus" and abs(told["said"] - time.time()) < 60
         assert "nobody confirmed it" in told["next"]
         (device,) = view["devices"]
-        assert device["state"] == "stored" and device["next"].startswith("on bus: nobody confirmed it")
+        assert device["state"] == "sent" and device["next"].startswith("on bus: nobody confirmed it")
         _print_message(view)
         assert "On the bus bus: said at " in capsys.readouterr().out
         peer = await why_peer(ann, "group")

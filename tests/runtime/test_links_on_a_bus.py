@@ -10,7 +10,7 @@ from berty_core.contracts.transport import Endpoint, Link
 from berty_core.errors import LinkLost, LocalProtocolError, MessageTooLarge
 from berty_core.protocol.bus_beacons import LinkDatagram, decode_clear
 from berty_core.runtime import bus_links
-from berty_core.runtime.bus_links import BusLink, BusLinks, link_traits
+from berty_core.runtime.bus_links import MAX_LINKS, BusLink, BusLinks, link_traits
 
 pytestmark = pytest.mark.anyio
 BUS = Traits(stream=False, mtu=233, broadcast=True, dials=False, listens=False, discovers=False)
@@ -154,15 +154,13 @@ async def _all_lost(device: Device) -> bool:
 
 async def test_strangers_cannot_exhaust_memory() -> None:
     """So many links, so many datagrams on each, and so many closed ones are remembered."""
-    ann, bob = devices(2)
+    bob = devices(1)[0]
     target = bob.links.addresses[0]
     for number in range(1000):
         bob.links.hear(LinkDatagram(target, number.to_bytes(6, "big"), b"x" * 200))
     assert len(bob.accepted) == len(bob.links._links) == bus_links.MAX_LINKS
     for _ in range(1000):
         bob.links.hear(LinkDatagram(target, bytes(6), b"x" * 200))
-    with pytest.raises(LinkLost):
-        dial(bob, ann)
     first = bob.accepted[0]
     assert isinstance(first, BusLink)
     assert first._receive.statistics().current_buffer_used == bus_links.WAITING
@@ -171,6 +169,24 @@ async def test_strangers_cannot_exhaust_memory() -> None:
     for number in range(200):
         bob.links.dial(Endpoint("bus", (number.to_bytes(6, "big")).hex())).lose("done")
     assert len(bob.links._closed) == bus_links.MAX_CLOSED
+
+
+async def test_strangers_leave_room_for_our_own_links() -> None:
+    """Who opens all links there may be does not keep this device from dialling: an accepted one gives way."""
+    one, two, _ = devices()
+    for number in range(MAX_LINKS):
+        one.links.hear(LinkDatagram(one.links.addresses[0], bytes([number]) * 6, b"x"))
+    assert len(one.accepted) == MAX_LINKS
+    ours = [dial(one, two) for _ in range(MAX_LINKS)]
+    for link in one.accepted:
+        with pytest.raises(LinkLost):
+            await link.send(b"late")
+    await ours[0].send(b"hello")
+    assert await two.accepted[0].receive() == b"hello"
+    with pytest.raises(LinkLost):
+        dial(one, two)
+    one.links.end_all("done")
+    two.links.end_all("done")
 
 
 async def test_an_address_that_is_shown_no_longer() -> None:

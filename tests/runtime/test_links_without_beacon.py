@@ -22,7 +22,15 @@ pytestmark = pytest.mark.anyio
 
 
 class Mute(EvilTransport):
-    """A medium on which somebody is seen, and not what it shows."""
+    """A medium on which somebody is seen, and which shows nothing of it."""
+
+    async def run(self, host: TransportHost, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Be seen."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(super().run, host)
+            await self.advertise(Beacon(bytes(8), ()))
+            self._beacon = None
+            task_status.started()
 
     def _hear(self, event: Discovered) -> None:
         super()._hear(EndpointFound(event.endpoint, None) if isinstance(event, EndpointFound) else event)
@@ -54,8 +62,10 @@ async def talk(ann: Node, bob: Node) -> None:
     await becomes(bob, "Ann", await bob.send("Ann", "hello"), "acknowledged")
 
 
-@pytest.mark.parametrize(("kind", "traits"), [(Mute, {}), (ConnectsByItself, {"dials": False, "discovers": False})])
-async def test_two_meet(kind: type[EvilTransport], traits: dict[str, bool], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "traits"), [(Mute, {"beacon_bytes": 0}), (ConnectsByItself, {"dials": False, "discovers": False})]
+)
+async def test_two_meet(kind: type[EvilTransport], traits: dict[str, Any], tmp_path: Path) -> None:
     """By a contact link, and again after a restart; the link goes on behind the answer."""
     network = EvilNetwork(kind, autoconnects=not traits.get("dials", True), **traits)
     async with node_on(network, tmp_path / "Ann") as ann:
@@ -69,7 +79,7 @@ async def test_two_meet(kind: type[EvilTransport], traits: dict[str, bool], tmp_
 
 async def test_a_stranger_is_left_alone(tmp_path: Path) -> None:
     """Whoever shows nothing that we know is asked once, and not again before long."""
-    network = EvilNetwork(Mute)
+    network = EvilNetwork(Mute, beacon_bytes=0)
     async with node_on(network, tmp_path / "Ann") as ann, node_on(network, tmp_path / "Bob") as bob:
         for node in (ann, bob):
             await do(node, node.actions.group_new, "alone")
@@ -82,6 +92,20 @@ async def test_a_stranger_is_left_alone(tmp_path: Path) -> None:
 async def without_links(network: MemoryNetwork) -> bool:
     """Whether all links were closed."""
     return not network.live
+
+
+async def test_nobody_is_answered_where_adverts_are_shown(tmp_path: Path) -> None:
+    """On a medium that shows what may be shown, a stranger who asks, from wherever, gets no byte back."""
+    async with node_on(MemoryNetwork(), tmp_path / "Ann") as ann:
+        await do(ann, ann.actions.group_new, "hikers")
+        assert ann.connectivity is not None
+        (running,) = ann.connectivity.transports
+        running.pending += 1
+        ours, theirs = pipes()
+        ann.connectivity.accept(theirs, running)
+        await ours.send(REQUEST)
+        with anyio.fail_after(5):
+            assert await all_that_comes(ours) == b""
 
 
 async def test_an_answer_is_given_once_and_only_first(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ On both backends; the media are in memory, the nodes are whole.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from berty_core.protocol.ranking import Policy
 from berty_core.runtime import endpoints
 from berty_core.runtime.connectivity import Connectivity
 from berty_core.runtime.node import Node
+from berty_core.runtime.why import why_peer
+from berty_core.testing.memory_datagrams import MemoryDatagrams
 from berty_core.testing.memory_transport import TRAITS, MemoryNetwork
 
 from .nodes import becomes, befriend, do, has, nobody_dials, node_on, nodes_on, one_session_each, said, texts, until
@@ -192,10 +194,11 @@ async def test_a_transport_that_rests_in_the_background(tmp_path: Path) -> None:
         await the.meet_over("wifi")
 
 
-async def test_a_quota_that_is_used_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [MemoryNetwork, MemoryDatagrams], ids=["stream", "datagrams"])
+async def test_a_quota_that_is_used_up(tmp_path: Path, make: Callable[[str], MemoryNetwork]) -> None:
     """Nothing more goes over that transport, also after a restart, and the other one is used."""
     policies = {"wifi": Policy(bytes_per_day=40_000)}
-    wifi, radio = MemoryNetwork("wifi"), MemoryNetwork("radio", traits=RADIO)
+    wifi, radio = make("wifi"), MemoryNetwork("radio", traits=RADIO)
     async with node_on(wifi, tmp_path / "Bob", radio) as bob:
         async with node_on(wifi, tmp_path / "Ann", radio, transports=policies) as ann:
             await befriend(bob, ann)
@@ -233,3 +236,19 @@ async def test_rests_end_when_the_network_changes(tmp_path: Path, monkeypatch: p
             surroundings = connectivity(node).surroundings
             surroundings.change(attrs.evolve(surroundings.network, kind="wifi"))
         await the.talk("at once")
+
+
+async def test_why_tells_of_who_went(tmp_path: Path) -> None:
+    """Once a peer has gone, the end of its session is still told where it is asked for."""
+    async with scene(tmp_path) as the:
+        await the.meet_over("wifi")
+        the.wifi.cut()
+        the.radio.cut()
+
+        async def gone() -> bool:
+            return not the.ann.sessions
+
+        await until(gone, "no session is left")
+        told = await why_peer(the.ann, "Bob")
+        assert not told["sessions"]
+        assert any("session over wifi ended: " in one["words"] for one in told["decisions"])

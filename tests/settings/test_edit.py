@@ -61,6 +61,10 @@ def test_where_a_new_key_goes() -> None:
     before = "# mine\n[node] # here\nprofile = 'wesh' # because\n\n# the LAN\n[plugins.mdns]\nport = 1\n"
     after = with_value(before.encode(), ("node", "keyring"), False).decode()
     assert after == before.replace("because\n", "because\nkeyring = false\n")
+    deep = with_value(b"", ("node", "transports", "mdns", "min_battery"), 0.5)
+    assert deep == b"[node.transports.mdns]\nmin_battery = 0.5\n"
+    apart = with_value(b"[plugins.mdns]\nport = 1\n\n[node]\nkeyring = true\n", ("plugins", "udp", "port"), 2)
+    assert apart == b"[plugins.mdns]\nport = 1\n\n[plugins.udp]\nport = 2\n\n[node]\nkeyring = true\n"
     assert with_value(b"", ("plugins", "mdns", "ip"), "4") == b'[plugins.mdns]\nip = "4"\n'
 
 

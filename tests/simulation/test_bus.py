@@ -164,6 +164,21 @@ def test_a_replay_does_nothing() -> None:
     assert world.sizes() == before
 
 
+def test_nobody_is_silenced_by_name() -> None:
+    """A member who speaks under another device's name with a number far ahead does not make it unheard."""
+    world, (ann, bob, _), group = members(3)
+    air = Air(world)
+    station = air.join(ann, bob)[0]
+    ann.send(group, "one")
+    air.until(lambda: bob.texts(group) == ["one"])
+    known = station.hub._groups[group]
+    by_eve = known.key.seal(known.sender.id, (1 << 28) - 1, b"\x07")
+    for each in air.stations:
+        air.hear(each, by_eve)
+    ann.send(group, "two")
+    air.until(lambda: bob.texts(group) == ["one", "two"], steps=200)
+
+
 def _of_others(station: Station, datagrams: list[bytes]) -> int:
     """How many datagrams are of groups that this device is not in."""
     keys = [group.key for group in station.hub._groups.values()]

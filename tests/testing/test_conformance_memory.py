@@ -91,6 +91,20 @@ class TestMemoryDatagrams(TransportSuite):
         return MemoryTransport(self.network)
 
 
+class TestMeteredMemoryDatagrams(TestMemoryDatagrams):
+    """Datagram links in memory on which airtime is limited."""
+
+    spec = MemorySpec(MemoryDatagrams("metered", budget=(60.0, 3600.0)))
+    title = "memory datagrams with a budget"
+
+    def __init__(self) -> None:
+        self.network = MemoryDatagrams("metered", budget=(60.0, 3600.0))
+
+    def create(self, config: Any) -> Transport:
+        """The medium is the network, not the configuration."""
+        return self.network.create()
+
+
 class TestMemoryBus(TransportSuite):
     """A bus in memory, which loses and repeats."""
 

@@ -80,7 +80,7 @@ def export_command(
 ) -> None:
     """Write what others lack to a directory, or to one file.
 
-    An existing directory gets many files with neutral names; any other DESTINATION is the name of one new file.
+    An existing directory gets many files with neutral names; any other DESTINATION, with an ending, is one new file.
     Nothing in them can be read or recognised without a group's keys.
     Others lack what they never said to have: in a bundle of theirs, or in a live session.
 

@@ -10,6 +10,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from berty_core.contracts.bundle import CHUNK_BYTES
@@ -18,6 +19,7 @@ from berty_core.errors import UserError
 from .writing import SUFFIX
 
 MAX_FILES = 1 << 20
+_NOTHING = bytes(CHUNK_BYTES)  # what was never written, as in a file with holes; no chunk is all zeros
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -62,7 +64,7 @@ class BundleFiles:
                 os.lseek(descriptor, chunk * CHUNK_BYTES, os.SEEK_SET)
                 while len(data) < CHUNK_BYTES and (more := os.read(descriptor, CHUNK_BYTES - len(data))):
                     data += more
-        if len(data) == CHUNK_BYTES:
+        if len(data) == CHUNK_BYTES and data != _NOTHING:
             return data
         self.lost += 1
         return None
@@ -102,13 +104,14 @@ def find_files(place: Path) -> BundleFiles:
     try:
         if not place.is_dir():
             return BundleFiles([_one_file(place)])
-        found = sorted(Path(entry.path) for entry in os.scandir(place) if _may_be_ours(entry))
+        with os.scandir(place) as entries:
+            found = sorted(Path(entry.path) for entry in islice(filter(_may_be_ours, entries), MAX_FILES + 1))
     except OSError as error:
         raise UserError(f"{place} cannot be read: {error.strerror or error}") from error
     if not found:
         raise UserError(f"{place} has no files of a bundle: they end in {SUFFIX}")
     if len(found) > MAX_FILES:
-        raise UserError(f"{place} has {len(found)} files: more than {MAX_FILES} are not taken at once")
+        raise UserError(f"{place} has more than {MAX_FILES} files: so many are not taken at once")
     return BundleFiles(found)
 
 

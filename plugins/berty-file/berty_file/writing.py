@@ -20,6 +20,7 @@ from berty_core.errors import UserError
 SUFFIX, UNFINISHED = ".bin", ".tmp"
 DATE = 946_728_000  # noon of 1 January 2000 UTC: in every time zone a date that FAT can hold, and it says nothing
 MAX_FILES = 1 << 16  # of one export: four hexadecimal digits
+TRIES = 64  # names that are looked for
 _UNFINISHED_NAME = re.compile(r"[0-9a-f]{8}\.tmp", re.IGNORECASE)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EIO, errno.ESTALE, errno.ENOTDIR}
@@ -55,7 +56,6 @@ class FileWriter:
         if len(self.files) >= MAX_FILES:
             raise UserError(f"more than {MAX_FILES} files: give --file-size a larger value")
         self._temporary = self._directory / Path(self._name_of(len(self.files))).with_suffix(UNFINISHED)
-        self._temporary.unlink(missing_ok=True)
         descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         self._file = FileIO(descriptor, "wb")
         self._size = 0
@@ -136,10 +136,17 @@ def into_directory(directory: Path, limit: int) -> FileWriter:
         for left in directory.iterdir():
             if _UNFINISHED_NAME.fullmatch(left.name):
                 left.unlink(missing_ok=True)
-    prefix = os.urandom(2).hex()
-    while any(directory.glob(f"{prefix}*")):
-        prefix = os.urandom(2).hex()
+    prefix = _free_prefix(directory)
     return FileWriter(directory, lambda number: f"{prefix}{number:04x}{SUFFIX}", limit)
+
+
+def _free_prefix(directory: Path) -> str:
+    """Four digits with which no name begins there; UserError where nearly all are taken."""
+    for _ in range(TRIES):
+        prefix = os.urandom(2).hex()
+        if not any(directory.glob(f"{prefix}*")):
+            return prefix
+    raise UserError(f"{directory} has so many files that no names are left: choose an empty directory")
 
 
 def into_archive(path: Path) -> FileWriter:
@@ -148,6 +155,11 @@ def into_archive(path: Path) -> FileWriter:
         raise UserError(f"{path} is there already: choose another name, or remove it first")
     if not path.parent.is_dir():
         raise UserError(f"there is no directory {path.parent}: is the medium mounted?")
+    if not path.suffix:
+        raise UserError(f"there is no directory {path}: is the medium mounted? One file needs an ending, as {path}.bin")
     if path.suffix == UNFINISHED:
         raise UserError(f"{path}: a name that ends in {UNFINISHED} is for files that are not finished; choose another")
+    unfinished = path.with_suffix(UNFINISHED)
+    if unfinished.exists() or unfinished.is_symlink():
+        raise UserError(f"{unfinished} is there: if an interrupted export left it, remove it; else choose another name")
     return FileWriter(path.parent, lambda _: path.name, None)

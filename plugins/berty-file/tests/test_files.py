@@ -10,7 +10,7 @@ from array import array
 from pathlib import Path
 
 import pytest
-from berty_file import writing
+from berty_file import reading, writing
 from berty_file.reading import find_files
 from berty_file.writing import DATE, into_archive, into_directory
 from hypothesis import given, settings
@@ -77,14 +77,14 @@ def test_exports_do_not_collide(tmp_path: Path) -> None:
 
 
 def test_archive(tmp_path: Path) -> None:
-    """One file, whose name must be free, in a directory that is there."""
+    """One file, whose name must be free and have an ending, in a directory that is there."""
     path = tmp_path / "carry.bin"
     with into_archive(path) as writer:
         for chunk in chunks(5):
             writer.write(chunk)
     assert list(tmp_path.iterdir()) == [path]
     assert read_all(path) == chunks(5)
-    for bad in (path, tmp_path / "none" / "x.bin", tmp_path / "x.tmp"):
+    for bad in (path, tmp_path / "none" / "x.bin", tmp_path / "x.tmp", tmp_path / "stick"):
         with pytest.raises(UserError):
             into_archive(bad)
 
@@ -114,6 +114,22 @@ def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
     with into_directory(tmp_path, CHUNK_BYTES) as writer:
         writer.write(chunks(1)[0])
     assert {path.name for path in tmp_path.iterdir()} == {"letter.tmp", writer.files[0].name}
+
+
+def test_a_medium_where_all_names_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who prepared a stick so that no name is left gets words, not an export without end."""
+    (tmp_path / "0000full").touch()
+    monkeypatch.setattr(writing.os, "urandom", bytes)
+    with pytest.raises(UserError, match="names"):
+        into_directory(tmp_path, CHUNK_BYTES)
+
+
+def test_what_lies_beside_an_archive_stays(tmp_path: Path) -> None:
+    """A file that has the name under which an archive would be written is not removed for it."""
+    (tmp_path / "trip.tmp").write_text("keep me")
+    with pytest.raises(UserError, match=r"trip\.tmp"):
+        into_archive(tmp_path / "trip.bin")
+    assert (tmp_path / "trip.tmp").read_text() == "keep me"
 
 
 @pytest.mark.parametrize(
@@ -207,3 +223,31 @@ def test_bad_blocks_cost_their_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     assert data == b"".join([chunks(4)[0], *chunks(4)[2:]])
     assert files.lost == 1
+
+
+def test_files_without_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory with more files than are taken is refused before all their names are in memory."""
+    looked: list[str] = []
+
+    def look(entry: os.DirEntry[str]) -> bool:
+        looked.append(entry.name)
+        return True
+
+    for number in range(40):
+        (tmp_path / f"{number}.bin").touch()
+    monkeypatch.setattr(reading, "MAX_FILES", 10)
+    monkeypatch.setattr(reading, "_may_be_ours", look)
+    with pytest.raises(UserError, match="more than 10"):
+        find_files(tmp_path)
+    assert len(looked) == 11
+
+
+def test_nothing_but_zeros(tmp_path: Path) -> None:
+    """A file without end that takes no room on its medium costs neither memory nor the node's time."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(chunks(1)[0])
+    os.truncate(path, 1000 * CHUNK_BYTES)
+    files = find_files(tmp_path)
+    places, data = files.read(array("Q", files.places()))
+    assert (len(places), data) == (1, chunks(1)[0])
+    assert files.lost == 999

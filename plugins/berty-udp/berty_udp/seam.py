@@ -13,6 +13,7 @@ from .config import UdpConfig
 
 NAME = "udp"
 MAX_LINKS = 64
+MAX_ACCEPTED = 48  # of these, by strangers: anybody can forge addresses, and we want to dial too
 Address = tuple[str, int]  # as the socket module prints it: a link-local IPv6 host carries %index
 
 

@@ -21,7 +21,7 @@ from .addresses import dialable, endpoint
 from .bus import UdpBus
 from .config import UdpConfig
 from .link import UdpLink
-from .seam import MAX_LINKS, Address, Driver, LocalAddress, Socket, traits
+from .seam import MAX_ACCEPTED, MAX_LINKS, Address, Driver, LocalAddress, Socket, traits
 
 LOOK = 2.0  # seconds between two looks at the addresses of this machine
 HEARD = 1024  # addresses of whom we remember that they were heard: nobody else is dialled
@@ -218,7 +218,7 @@ class UdpTransport:
         key = channel.socket.local, source
         if key in self._accepted:
             return self._accepted[key]
-        if self._host is None or key in self._closed or self._links() >= MAX_LINKS:
+        if self._host is None or key in self._closed or not self._takes_another():
             return None
         link = UdpLink(
             self._traits,
@@ -235,6 +235,9 @@ class UdpTransport:
     def _forget(self, key: tuple[Address, Address]) -> None:
         self._accepted.pop(key, None)
         self._closed.append(key)
+
+    def _takes_another(self) -> bool:
+        return len(self._accepted) < MAX_ACCEPTED and self._links() < MAX_LINKS
 
     def _links(self) -> int:
         return len(self._accepted) + len(self._dialled) + self._dialling

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 import anyio
 import pytest
+from berty_udp.addresses import endpoint
 from berty_udp.config import UdpConfig
+from berty_udp.seam import MAX_ACCEPTED, MAX_LINKS
 
 from berty_core.contracts.transport import Endpoint, Priority, State
 from berty_core.errors import DeadlinePassed, LinkLost, LocalProtocolError, MessageTooLarge
@@ -100,6 +103,28 @@ async def test_late_datagrams_open_nothing(config: UdpConfig) -> None:
         with anyio.fail_after(10):
             assert await one.host.links[1].receive() == b"3"
         assert len(one.host.links) == 2
+
+
+async def test_strangers_leave_room_for_our_own_links(config: UdpConfig) -> None:
+    """Whoever opens as many links as there may be, from any addresses, does not keep this device from dialling."""
+    async with running(config) as one, running(config) as two:
+        async with (await two.transport.bus()).subscribe(None) as heard:
+            await (await one.transport.bus()).publish(b"here", topic=None, priority=URGENT, deadline=None)
+            await (await two.transport.bus()).publish(b"here too", topic=None, priority=URGENT, deadline=None)
+            with anyio.fail_after(10):
+                source = (await heard.receive()).source
+        assert source is not None
+        host, _, port = source.address.rpartition(":")
+        with ExitStack() as stack:
+            for _ in range(MAX_LINKS + 8):
+                stranger = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                stranger.sendto(b"x", (host, int(port)))
+            await until(lambda: len(one.host.links) >= MAX_ACCEPTED)
+            await until(lambda: one.transport._heard)
+            (near,) = one.transport._heard
+            link = await one.transport.dial(endpoint(near))
+            await link.aclose()
+        assert len(one.host.links) == MAX_ACCEPTED
 
 
 async def test_gone_again(config: UdpConfig) -> None:

@@ -38,7 +38,7 @@ class Sockets:
     async def send(self, data: bytes) -> None:
         """Send one datagram to everybody; who has no room for it misses it."""
         for path in self._directory.glob(f"*{SUFFIX}"):
-            if path != self._path:
+            if path != self._path and path.is_socket() and not path.is_symlink():
                 try:
                     self._socket.sendto(data, str(path))
                 except ConnectionRefusedError:  # left behind by a device that was killed
