@@ -171,8 +171,8 @@ async def test_why_tells_of_the_bus(tmp_path: Path) -> None:
         await becomes(ann, "group", cid, "held")
         (device,) = (await why_message(ann, str(cid)))["devices"]
         assert [one["transport"] for one in device["tried"]] == [bus.name]
-        assert f"said on the bus {bus.name}" in (await why_peer(ann, "group"))["next"]
+        assert f"said on {bus.name}, where 1 of this group were heard" in (await why_peer(ann, "group"))["next"]
         bus.cut()
         (device,) = (await why_message(ann, str(await ann.send("group", "anybody?"))))["devices"]
         assert (device["state"], device["tried"]) == ("stored", [])
-        assert device["next"].startswith(f"it is said on the bus {bus.name}, and again when")
+        assert device["next"].startswith(f"on {bus.name}: it ")
