@@ -18,7 +18,7 @@ from .contracts.transport import Probe, Transport, TransportSpec
 from .errors import ConfigError
 from .loading import CALL_TIME, LeftOut, PluginFault, supervised
 from .plugins import KNOWN, Brought, Plugins
-from .settings.faults import Fault, did_you_mean
+from .settings.faults import Fault, KeyPath, did_you_mean
 from .settings.structure import structure
 from .specs import Kind
 
@@ -74,6 +74,7 @@ def fit(config: NodeConfig, plugins: Plugins) -> Fitted:
         sessions += [(spec, settings[spec.config]) for spec in kinds.get("session profile", ())]
     missing = _missing(config, plugins)
     faults += [fault for fault, _ in missing]
+    faults += _misspelt(config, plugins)
     left_out += [left for _, left in missing]
     return Fitted(_by_name(transports), _by_name(sessions), tuple(left_out), tuple(faults), brought)
 
@@ -148,6 +149,18 @@ def _missing(config: NodeConfig, plugins: Plugins) -> list[tuple[Fault, LeftOut]
     """Tables whose plugin is not installed."""
     known = {*plugins.names(), *(left.name for left in plugins.broken), *plugins.disabled, *config.disabled}
     return [_not_installed(name, known, config) for name in config.plugins if name not in known]
+
+
+def _misspelt(config: NodeConfig, plugins: Plugins) -> list[Fault]:
+    """Names in `[node]` that are nearly those of plugins; one that is near to none may be installed later."""
+    known = {*plugins.names(), *(left.name for left in plugins.broken), *plugins.disabled, *config.disabled, *KNOWN}
+    named: list[tuple[KeyPath, str]] = [(("node", "prefer"), name) for name in config.prefer]
+    named += [(("node", "transports", name), name) for name in config.transports]
+    return [
+        Fault(config.plugin_layers.origin(path), path, f"there is no plugin {name!r}{hint}")
+        for path, name in named
+        if name not in known and (hint := did_you_mean(name, known, otherwise=""))
+    ]
 
 
 def _not_installed(name: str, known: Collection[str], config: NodeConfig) -> tuple[Fault, LeftOut]:

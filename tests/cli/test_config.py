@@ -61,6 +61,25 @@ def test_show(device: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.berty("config", "show").out == before
 
 
+def test_misspelt_transports(device: Home) -> None:
+    """A name that is nearly a plugin's is a fault with its line; one that is near to none may be installed later."""
+    file = device.path / "berty.toml"
+    file.write_text(
+        "[node]\nkeyring = false\nprefer = ['mdsn', 'lora-868']\n[node.transports.upd]\nmetered = 'never'\n"
+    )
+    answer = device.berty("config", "check")
+    assert answer.code == 78
+    assert answer.out.splitlines() == [
+        f"{file}:3: [node] prefer: there is no plugin 'mdsn', did you mean mdns?",
+        f"{file}:4: [node] transports.upd: there is no plugin 'upd', did you mean udp?",
+    ]
+    assert device.berty("send", "Bob", "hello").code == 78
+    file.write_text(
+        "[node]\nkeyring = false\nprefer = ['lora-868', 'mdns']\n[node.transports.radio]\nmetered = 'never'\n"
+    )
+    assert device.berty("config", "check").code == 0
+
+
 def test_show_with_faults(device: Home) -> None:
     """What can be shown is shown; a fault that stops is the exit code, another one is told."""
     (device.path / "berty.toml").write_text("[plugins.mdns]\nport = 'x'\n[node]\nkeyring = false\n")
