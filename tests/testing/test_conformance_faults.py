@@ -14,11 +14,11 @@ from . import faults
 from .bases import Base, Datagrams, FreeBus, FreeUdp, Memory, MemoryBus, Tcp, Udp
 
 STREAMS = (Memory, Tcp)
-LINKS = (Memory, Tcp, Datagrams)
+LINKS = (Tcp, Datagrams)
 DATAGRAMS = (Datagrams, Udp)
 BUSES = (MemoryBus, Udp)
 FREE = (FreeBus, FreeUdp)
-ANY = (Memory, Tcp, Udp)
+ANY = (Memory, Udp)
 FAULTS: dict[type[faults.Faulty], tuple[int, tuple[type[Base], ...]]] = {
     faults.NeverStarts: (20, ANY),
     faults.ReturnsAtOnce: (20, ANY),
