@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -139,7 +140,7 @@ def test_one_that_hangs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         check=False,
-        env={"PYTHONPATH": str(tmp_path)},
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
         timeout=60,

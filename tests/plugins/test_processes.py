@@ -51,7 +51,10 @@ class Device:
     def command(self, *words: str) -> dict[str, Any]:
         """The arguments of a process."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BERTY_")}
-        environment |= {"PYTHONPATH": str(self.path), "XDG_RUNTIME_DIR": str(self.home)}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join([str(self.path), *filter(None, sys.path)]),
+            "XDG_RUNTIME_DIR": str(self.home),
+        }
         return {"args": [sys.executable, "-m", "berty_core", "--home", str(self.home), *words], "env": environment}
 
     def berty(self, *words: str) -> subprocess.CompletedProcess[str]:

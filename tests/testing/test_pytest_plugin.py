@@ -63,7 +63,7 @@ def run_pytest(directory: Path, *arguments: str, broken: bool = False) -> subpro
     (directory / "package.py").write_text(PACKAGE)
     (directory / "test_mine.py").write_text(TEST.format(broken=broken))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(directory)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(directory), *filter(None, sys.path)])}
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
