@@ -121,7 +121,7 @@ def _entry_points() -> Iterable[EntryPoint]:
     """All of the group; a distribution whose list is damaged costs its own plugins only."""
     try:
         return entry_points(group=GROUP)
-    except Exception:
+    except Exception:  # whatever a damaged file of metadata makes of the library
         by_name = {_name_of(made): made for made in reversed(list(distributions()))}
         return [point for made in by_name.values() for point in _points_of(made)]
 
@@ -129,14 +129,14 @@ def _entry_points() -> Iterable[EntryPoint]:
 def _name_of(made: Distribution) -> str:
     try:
         return made.name
-    except Exception:
+    except Exception:  # as above
         return ""
 
 
 def _points_of(made: Distribution) -> Iterable[EntryPoint]:
     try:
         return made.entry_points.select(group=GROUP)
-    except Exception:
+    except Exception:  # as above, and then we know whose
         logger.warning("the plugins of %s are not used: its list of entry points is damaged", _name_of(made))
         return ()
 

@@ -132,7 +132,7 @@ def _devices(*names: str) -> Iterator[list[Device]]:
     devices = [Device(directory, name) for name in names]
     try:
         yield devices
-    except BaseException:
+    except BaseException:  # also Ctrl-C: no process may stay; it is raised again
         for device in devices:
             device.kill()
         for device in devices:

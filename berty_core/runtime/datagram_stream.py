@@ -142,7 +142,7 @@ class DatagramStream:
         try:
             with anyio.move_on_after(CLOSING):
                 await self._ended.wait()
-        except BaseException:
+        except BaseException:  # cancelled, by whichever event loop: the pump must not outlive that; it is raised again
             self._pump.cancel()
             with anyio.move_on_after(2 * DRIVER_TIME, shield=True):
                 await self._ended.wait()

@@ -122,7 +122,7 @@ class Records:
             yield self._open
             if self._open.puts or self._open.deletes:
                 self.store.commit(self._open.puts, self._open.deletes, durable=durable)
-        except BaseException:
+        except BaseException:  # also a block that was interrupted has written nothing; it is raised again
             self._open = None  # what is read again must come from the store, not from what was not written
             if on_failure:
                 on_failure()

@@ -106,7 +106,7 @@ def replace(path: Path, data: bytes) -> None:
 def _removed_on_failure(path: Path) -> Any:
     try:
         yield
-    except BaseException:
+    except BaseException:  # also Ctrl-C leaves no file behind; it is raised again
         path.unlink(missing_ok=True)
         raise
 
