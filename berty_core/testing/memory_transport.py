@@ -27,8 +27,8 @@ from ..contracts.transport import (
     TransportSpec,
 )
 from ..errors import EndOfStream, LinkLost, LocalProtocolError
+from ..media import Listener
 from .memory_pipe import Direction, Pipe
-from .sightings import Listener
 
 TRAITS = Traits(
     stream=True,

@@ -27,8 +27,7 @@ from berty_core.contracts.transport import (
     TransportHost,
 )
 from berty_core.errors import BudgetSpent, EndOfStream, LinkLost, LocalProtocolError
-from berty_core.media import Fanout, check_datagram, check_published, check_topic
-from berty_core.testing.sightings import Sightings
+from berty_core.media import Fanout, Sightings, check_datagram, check_published, check_topic
 
 HERE = "127.0.0.1"
 BOTH = frozenset({"asyncio", "trio"})

@@ -12,12 +12,12 @@ import pytest
 
 from berty_core.contracts.transport import Beacon, Endpoint, State, TransportHost
 from berty_core.errors import LinkLost, LocalProtocolError
+from berty_core.media import Sightings
 from berty_core.testing.conformance import run_suite
 from berty_core.testing.memory_datagrams import TRAITS as DATAGRAMS
 from berty_core.testing.memory_datagrams import MemoryDatagrams
 from berty_core.testing.memory_pipe import Pipe
 from berty_core.testing.memory_transport import TRAITS, MemoryLink, MemoryNetwork, MemorySpec, MemoryTransport, join
-from berty_core.testing.sightings import Sightings
 
 from .bases import Base, Memory
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
 
 import anyio
@@ -91,11 +91,9 @@ class MdnsTransport:
             with anyio.move_on_after(self._timing.farewell, shield=True):
                 await self._stop()
 
-    @asynccontextmanager
-    async def discover(self) -> AsyncIterator[ObjectReceiveStream[EndpointFound | EndpointLost]]:
+    def discover(self) -> AbstractAsyncContextManager[ObjectReceiveStream[EndpointFound | EndpointLost]]:
         """Stream what is there: first what is known already, then each change; ends when the transport stops."""
-        with self._directory.subscribe() as subscription:
-            yield subscription
+        return self._directory.subscribe()
 
     async def advertise(self, beacon: Beacon | None) -> None:
         """Show this beacon under a new name, host name and port (None: say goodbye and close the port)."""

@@ -20,7 +20,7 @@ async def test_a_subscriber_hears_what_is_known_and_then_each_change():
     """Known endpoints come first; a changed beacon is told, the same one again is not."""
     directory = Directory("mdns")
     directory.put("a", entry())
-    with directory.subscribe() as events:
+    async with directory.subscribe() as events:
         assert EndpointFound(Endpoint("mdns", "a"), ONE) == await events.receive()
         directory.put("a", entry(until=200.0))
         directory.put("a", entry(TWO))
@@ -36,7 +36,7 @@ async def test_a_subscriber_hears_what_is_known_and_then_each_change():
 async def test_what_comes_and_goes_unread_is_not_kept():
     """A subscriber that reads nothing costs no memory for endpoints that are gone, and loses none that matter."""
     directory = Directory("mdns")
-    with directory.subscribe() as events:
+    async with directory.subscribe() as events:
         directory.put("old", entry())
         await events.receive()
         for number in range(5000):
@@ -44,7 +44,7 @@ async def test_what_comes_and_goes_unread_is_not_kept():
             directory.drop(str(number))
         directory.drop("old")
 
-        assert len(events._pending) == 1
+        assert len(events._waiting) == 1
         assert EndpointLost(Endpoint("mdns", "old")) == await events.receive()
 
 
@@ -61,11 +61,12 @@ async def test_newcomers_beyond_the_limit_wait():
 async def test_a_waiting_subscriber_is_woken():
     """A subscriber that waits hears of a change that comes later."""
     directory = Directory("mdns")
-    with directory.subscribe() as events, anyio.fail_after(1):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(events.receive)
-            await anyio.wait_all_tasks_blocked()
-            directory.put("a", entry())
+    async with directory.subscribe() as events:
+        with anyio.fail_after(1):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(events.receive)
+                await anyio.wait_all_tasks_blocked()
+                directory.put("a", entry())
 
 
 async def test_doubt_shortens_belief():

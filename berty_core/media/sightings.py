@@ -1,4 +1,4 @@
-"""Who is there, and who wants to know: what `discover` streams, for transports of any kind.
+"""Who is there, and who wants to know: what `discover` streams, for the drivers of any medium.
 
 Invariant: for a listener who does not read, at most one event per endpoint waits, and the newest is kept.
 """
