@@ -128,29 +128,18 @@ class MeteredTransport(MemoryTransport):
         await host.put_setting("airtime", ledger.dump())
 
 
-class Flight:
+class Flight(Direction):
     """Datagrams under way in one direction of a link."""
 
     def __init__(self, medium: MemoryDatagrams, chance: random.Random) -> None:
+        super().__init__()
         self.sent = self.lost = 0  # datagrams that were put in, and those of them that never come out
         self.bytes_sent = 0
+        self.charge: Callable[[int], Awaitable[None]] | None = None
         self._medium = medium
         self._chance = chance
         self._flying: list[tuple[float, int, bytes]] = []
         self._copies = 0
-        self._ended = False
-        self._broken = ""
-        self._abandoned = ""
-        self._stalled = False
-        self._left: int | None = None
-        self._at_loss: Callable[[], None] = lambda: None
-        self._changed = anyio.Event()
-        self.charge: Callable[[int], Awaitable[None]] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether more datagrams can be put in."""
-        return not (self._ended or self._broken)
 
     async def put(self, data: bytes) -> None:
         """Send one datagram of 1 to mtu bytes; waits for room. MessageTooLarge, LinkLost."""
@@ -175,12 +164,7 @@ class Flight:
         for due in dues:
             self._copies += 1
             heapq.heappush(self._flying, (due, self._copies, data))
-        if self._left is not None:
-            self._left -= 1
-            if self._left == 0:
-                self.lose()
-                self._at_loss()
-        self._change()
+        self._pass(1)
 
     def _fate(self) -> list[float]:
         """When the copies of a datagram arrive; always the same number of draws, whatever the probabilities are."""
@@ -217,37 +201,11 @@ class Flight:
         self._change()
         return data
 
-    def end(self) -> None:
-        """The sender is done; what is under way arrives."""
-        self._ended = True
-        self._change()
-
     def abandon(self, reason: str) -> None:
         """The receiver is done; the sender finds that out where the medium tells."""
-        self._abandoned = self._abandoned or reason
         self._flying.clear()
-        if self._medium.tells_end and not self._ended:
-            self._broken = self._broken or "the other end closed the link"
-        self._change()
-
-    def lose(self) -> None:
-        """The path is broken, and both ends know."""
-        if not self._ended:
-            self._broken = self._broken or "the link broke"
-        self._change()
-
-    def lose_after(self, count: int, at_loss: Callable[[], None]) -> None:
-        """Let `count` more datagrams be sent, then break the path and call `at_loss`."""
-        self._left, self._at_loss = count, at_loss
-        if count == 0:
-            self.lose()
-            at_loss()
-
-    def stall(self, stalled: bool) -> None:
-        """Hold back what is under way, or let it go on."""
-        self._stalled = stalled
-        self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._medium.tells_end:
+            super().abandon(reason)
+        else:
+            self._abandoned = self._abandoned or reason
+            self._change()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,41 +21,10 @@ class Medium(Protocol):
     latency: float
 
 
-class Direction(Protocol):
-    """One direction of a link, of bytes or of datagrams: all that a link in memory needs of it."""
+class Direction(ABC):
+    """One direction of a link, of bytes or of datagrams: what can happen to both, and how they are used."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether more can be put in."""
-
-    async def put(self, data: bytes) -> None:
-        """Hand over data; LinkLost once this direction is closed or lost."""
-
-    async def get(self) -> bytes:
-        """What comes next, empty at the end; LinkLost."""
-
-    def end(self) -> None:
-        """The sender is done."""
-
-    def abandon(self, reason: str) -> None:
-        """The receiver is done."""
-
-    def lose(self) -> None:
-        """The path is broken."""
-
-    def lose_after(self, count: int, at_loss: Callable[[], None]) -> None:
-        """Let `count` more pass, then break the path and call `at_loss`."""
-
-    def stall(self, stalled: bool) -> None:
-        """Hold back what is under way, or let it go on."""
-
-
-class Pipe:
-    """One direction: `put` waits for room, `get` for bytes; the end in good order is an empty piece."""
-
-    def __init__(self, medium: Medium) -> None:
-        self._medium = medium
-        self._bytes = bytearray()
+    def __init__(self) -> None:
         self._ended = False
         self._broken = ""  # why the sender cannot send any more
         self._abandoned = ""  # why the receiver takes nothing any more
@@ -63,10 +33,70 @@ class Pipe:
         self._at_loss: Callable[[], None] = lambda: None
         self._changed = anyio.Event()
 
+    @abstractmethod
+    async def put(self, data: bytes) -> None:
+        """Hand over data; LinkLost once this direction is closed or lost."""
+
+    @abstractmethod
+    async def get(self) -> bytes:
+        """What comes next, empty at the end; LinkLost."""
+
     @property
     def is_open(self) -> bool:
-        """Whether more bytes can be put in."""
+        """Whether more can be put in."""
         return not (self._ended or self._broken)
+
+    def end(self) -> None:
+        """The sender is done; what is under way arrives."""
+        self._ended = True
+        self._change()
+
+    def abandon(self, reason: str) -> None:
+        """The receiver is done: it takes nothing more, and who sends finds that out."""
+        self._abandoned = self._abandoned or reason
+        if not self._ended:
+            self._broken = self._broken or "the other end closed the link"
+        self._change()
+
+    def lose(self) -> None:
+        """The path is broken, and both ends know."""
+        if not self._ended:
+            self._broken = self._broken or "the link broke"
+        self._change()
+
+    def lose_after(self, count: int, at_loss: Callable[[], None]) -> None:
+        """Let `count` more pass, then break the path and call `at_loss`."""
+        self._left, self._at_loss = count, at_loss
+        if count == 0:
+            self.lose()
+            at_loss()
+
+    def stall(self, stalled: bool) -> None:
+        """Hold back what is under way, or let it go on."""
+        self._stalled = stalled
+        self._change()
+
+    def _pass(self, count: int) -> None:
+        """So many went in; the path breaks if they were the last that may."""
+        if self._left is not None:
+            self._left -= count
+            if self._left == 0:
+                self.lose()
+                self._at_loss()
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class Pipe(Direction):
+    """One direction: `put` waits for room, `get` for bytes; the end in good order is an empty piece."""
+
+    def __init__(self, medium: Medium) -> None:
+        super().__init__()
+        self._medium = medium
+        self._bytes = bytearray()
 
     async def put(self, data: bytes) -> None:
         """Hand over bytes; LinkLost once this direction is closed or lost."""
@@ -87,12 +117,7 @@ class Pipe:
 
     def _take_in(self, data: bytes) -> None:
         self._bytes += data
-        if self._left is not None:
-            self._left -= len(data)
-            if self._left == 0:
-                self.lose()
-                self._at_loss()
-        self._change()
+        self._pass(len(data))
 
     async def get(self) -> bytes:
         """The next piece, empty at the end; LinkLost once all that arrived before the loss is taken."""
@@ -114,37 +139,3 @@ class Pipe:
         del self._bytes[: len(piece)]
         self._change()
         return piece
-
-    def end(self) -> None:
-        """The sender is done."""
-        self._ended = True
-        self._change()
-
-    def abandon(self, reason: str) -> None:
-        """The receiver is done: it takes nothing more, and who sends finds that out."""
-        self._abandoned = self._abandoned or reason
-        if not self._ended:
-            self._broken = self._broken or "the other end closed the link"
-        self._change()
-
-    def lose(self) -> None:
-        """The path is broken."""
-        if not self._ended:
-            self._broken = self._broken or "the link broke"
-        self._change()
-
-    def lose_after(self, count: int, at_loss: Callable[[], None]) -> None:
-        """Let `count` more bytes pass, then break the path and call `at_loss`."""
-        self._left, self._at_loss = count, at_loss
-        if count == 0:
-            self.lose()
-            at_loss()
-
-    def stall(self, stalled: bool) -> None:
-        """Hold back what is under way, or let it go on."""
-        self._stalled = stalled
-        self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
