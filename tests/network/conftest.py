@@ -10,10 +10,10 @@ import pytest
 from .lab import Bridge, Lab, reason_to_skip
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A lab on a bridge, or on the loopback interface where namespaces are not permitted."""
-    yield from make("loopback" if reason_to_skip() else "bridge", tmp_path)
+@pytest.fixture(params=["loopback", pytest.param("bridge", marks=pytest.mark.netns)])
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """A lab of each kind."""
+    yield from make(request.param, tmp_path)
 
 
 @pytest.fixture
