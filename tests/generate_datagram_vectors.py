@@ -11,9 +11,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from berty_core.protocol.arq import ReliableStream
-from berty_core.protocol.arq_tuning import Tuning
-from berty_core.protocol.arq_wire import Abort, Accept, Ack, Acknowledgement, Data, Open, encode
+from berty_core.protocol.arq.stream import ReliableStream
+from berty_core.protocol.arq.tuning import Tuning
+from berty_core.protocol.arq.wire import Abort, Accept, Ack, Acknowledgement, Data, Open, encode
 from berty_core.protocol.fragments import Fragments
 
 from .protocol.lossy import End, Lab

@@ -14,7 +14,7 @@ from berty_core.codec.cid import DAG_CBOR, Cid
 from berty_core.crypto.kdf import hkdf_sha256
 from berty_core.protocol.compact_entries import short_id
 from berty_core.protocol.group import LogKind
-from berty_core.protocol.groupcast_frames import (
+from berty_core.protocol.groupcast.frames import (
     DigestFrame,
     EntryFrame,
     Frame,
@@ -27,7 +27,7 @@ from berty_core.protocol.groupcast_frames import (
     confirm_held,
     encode_groupcast,
 )
-from berty_core.protocol.groupcast_seal import GroupcastKey
+from berty_core.protocol.groupcast.seal import GroupcastKey
 
 from .protocol.logs_in_memory import ANN, BOB, DEVICES, GROUP, MemoryLog, event, message
 

@@ -35,6 +35,8 @@ RINGS = {
     "__init__": {"runtime", "plugins", "config", "contracts", "protocol", "codec", "errors", "ids"},
     "__main__": {"cli"},
 }
+# Rooms of the shell that know nothing else of it, or only this.
+SHELL_ROOMS: dict[str, set[str]] = {"replica": set(), "surroundings": {"decisions"}}
 PURE = ("codec", "crypto", "protocol")
 # Modules that read a clock, chance, the file system, the network, or start work of their own.
 IMPURE = {
@@ -93,6 +95,19 @@ def test_imports_go_downward(path: Path) -> None:
     """A module imports its own room and the rooms below."""
     own = room(path)
     assert rooms_used(path) - {own} <= RINGS[own]
+
+
+@pytest.mark.parametrize("name", SHELL_ROOMS)
+def test_rooms_of_the_shell(name: str) -> None:
+    """The replica knows no link, and those who watch the device know no transport."""
+    used = {
+        imported.split(".")[2]
+        for path in sorted((ROOT / "runtime" / name).glob("*.py"))
+        for imported in imports(path)
+        if imported.startswith("berty_core.runtime.")
+    }
+    assert name in used
+    assert used - {name} <= SHELL_ROOMS[name]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from .settings import Passphrase, Settings, passphrase_options
 from .text import safe
 
 if TYPE_CHECKING:
-    from ..runtime.archive import Archive
+    from ..runtime.replica.archive import Archive
 
 EXPORT_WARNING = "Whoever has this file is you and can read all of it: keep it offline, and delete copies."
 
@@ -156,7 +156,7 @@ def import_account(
     Example:
       berty --home ~/restored account import ann.tar
     """
-    from ..runtime.archive import read_archive  # noqa: PLC0415  slow
+    from ..runtime.replica.archive import read_archive  # noqa: PLC0415  slow
 
     _check_new(settings.home)
     _create(settings, name, no_keyring, passphrase, read_archive(file.expanduser()), as_json)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from ..errors import LocalProtocolError, RemoteProtocolError
-from .arq_wire import MIN_MTU, VERSION, Kind
+from .arq.wire import MIN_MTU, VERSION, Kind
 
 BUFFERED = 65536
 PIECE = bytes([Kind.PIECE << 4 | VERSION])

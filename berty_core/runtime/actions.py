@@ -38,8 +38,8 @@ from ..protocol.payloads import (
     encode_contact_metadata,
 )
 from ..protocol.shareable import ShareableContact, encode_contact
-from .group_replica import GroupReplica, OpenedMessage
-from .replica import Replica
+from .replica.group_replica import GroupReplica, OpenedMessage
+from .replica.replica import Replica
 
 SHORTEST_ID = 6
 SHORTEST_CID = 12  # all begin alike

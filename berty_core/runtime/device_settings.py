@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..crypto.keys import Secret
 from ..errors import LocalProtocolError
-from .replica import Replica
+from .replica.replica import Replica
 from .store_worker import StoreWorker
 
 MAX_SETTING = 64 * 1024

@@ -20,7 +20,7 @@ from ..crypto.kdf import ARGON2_SALT_LENGTH, argon2id
 from ..crypto.keys import Secret
 from ..crypto.vault import Vault
 from ..errors import StoreCorrupt, StoreError, UserError
-from .records import COPIED, SETTING, Records
+from .replica.records import COPIED, SETTING, Records
 
 KEY_FILE = "key"
 MARK_FILE = "mark"

@@ -19,10 +19,10 @@ from ..codec.cid import Cid
 from ..errors import BertyError, UserError
 from . import status, why
 from .control_socket import NotInTime
-from .effects import DeliveryChanged, EffectsMissed, MessageArrived
+from .replica.effects import DeliveryChanged, EffectsMissed, MessageArrived
 
 if TYPE_CHECKING:
-    from .bundle_methods import BundleMethods
+    from .bundles.methods import BundleMethods
     from .node import Node
 
 READS = frozenset(
@@ -189,7 +189,7 @@ class Methods:
 
     @property
     def _carried(self) -> BundleMethods:
-        from .bundle_methods import BundleMethods  # noqa: PLC0415  only where something is carried
+        from .bundles.methods import BundleMethods  # noqa: PLC0415  only where something is carried
 
         self._bundles = self._bundles or BundleMethods(self._node)
         return self._bundles
@@ -315,7 +315,7 @@ def _cid(text: str) -> Cid:
 
 
 def _export(node: Node, path: Path) -> Json:
-    from .archive import export_archive  # noqa: PLC0415  only exports need it
+    from .replica.archive import export_archive  # noqa: PLC0415  only exports need it
 
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

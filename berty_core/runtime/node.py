@@ -27,25 +27,25 @@ from ..protocol.payloads import GroupInvitation, UserMessage
 from ..protocol.shareable import ShareableContact
 from . import home as homes
 from .actions import Actions, checked_name
-from .arrivals import Arrival
 from .control import serve
 from .device_settings import DeviceSettings
-from .effects import Effect, EffectsMissed, GroupsChanged, MessageArrived, OwnEntryMet
 from .lock import home_lock
-from .records import Records
-from .replica import Points, Replica
+from .replica.arrivals import Arrival
+from .replica.effects import Effect, EffectsMissed, GroupsChanged, MessageArrived, OwnEntryMet
+from .replica.records import Records
+from .replica.replica import Points, Replica
+from .sessions.sync_hub import SyncHub
 from .store_worker import Outcome, StoreWorker
-from .sync_hub import SyncHub
 
 if TYPE_CHECKING:
     from ..contracts.bundle import BundleReport
     from ..contracts.session import ProfileHost
     from ..contracts.transport import State
-    from .archive import Archive, Progress
-    from .bundle_export import BundleExport
-    from .bundle_import import BundleImport
-    from .connectivity import Connectivity
-    from .peer_session import PeerSession
+    from .bundles.exporting import BundleExport
+    from .bundles.importing import BundleImport
+    from .connectivity.manager import Connectivity
+    from .replica.archive import Archive, Progress
+    from .sessions.peer_session import PeerSession
 
 EVENT_BUFFER = 4096
 _OWN_ENTRY = (
@@ -157,9 +157,9 @@ class Node:
             tasks.start_soon(self._keep_time)
             try:
                 if network:
-                    from .connectivity import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
-                    from .network_watch import own_watcher  # noqa: PLC0415
-                    from .on_bus import on_buses  # noqa: PLC0415
+                    from .bus.on_bus import on_buses  # noqa: PLC0415
+                    from .connectivity.manager import Connectivity  # noqa: PLC0415  slow; short commands meet nobody
+                    from .surroundings.network_watch import own_watcher  # noqa: PLC0415
 
                     for left in self.left_out:
                         level = logging.INFO if left.state == "unusable" else logging.WARNING
@@ -224,7 +224,7 @@ class Node:
 
         `reader` names the one person it is for, `quota` is in bytes. UserError.
         """
-        from .bundle_export import BundleExport, BundleWish, plan_durably  # noqa: PLC0415  only where something is carried
+        from .bundles.exporting import BundleExport, BundleWish, plan_durably  # noqa: PLC0415  only where something is carried
 
         wish = BundleWish(groups, reader, whole, since_last)
         return BundleExport(self, await self.store.write(plan_durably, self, wish), quota)
@@ -238,7 +238,7 @@ class Node:
         return await self.store.read(self._bundles().gaps)
 
     def _bundles(self) -> BundleImport:
-        from .bundle_import import BundleImport  # noqa: PLC0415  only where something is carried
+        from .bundles.importing import BundleImport  # noqa: PLC0415  only where something is carried
 
         self._importing = self._importing or BundleImport(self)
         return self._importing
@@ -343,7 +343,7 @@ class Node:
 
     def profile_host(self, name: str, said: Callable[[State, tuple[str, ...]], None]) -> ProfileHost:
         """What a session profile may use."""
-        from .profile_host import NodePort  # noqa: PLC0415  only where a plugin brings a profile
+        from .sessions.profile_host import NodePort  # noqa: PLC0415  only where a plugin brings a profile
 
         return NodePort(self, name, said=said)
 
@@ -489,7 +489,7 @@ def create_home(
             Replica.create(records, os.urandom, archive.keys if archive else None)
             replica = _make_replica(records, config, lambda _: None, silent=archive is not None)
             if archive:
-                from .archive import import_archive  # noqa: PLC0415  only for this
+                from .replica.archive import import_archive  # noqa: PLC0415  only for this
 
                 import_archive(archive, replica, progress)
             if name:

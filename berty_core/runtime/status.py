@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..ids import DeviceId, GroupId
 from ..protocol.group import GroupKind
-from .bus_view import bus_views
+from .bus.view import bus_views
 from .why import transport_view
 
 if TYPE_CHECKING:
     from ..contracts.session import PeerView
-    from .group_replica import GroupReplica
     from .node import Node
-    from .peer_session import PeerSession
+    from .replica.group_replica import GroupReplica
+    from .sessions.peer_session import PeerSession
 
 Json = dict[str, Any]
 MAX_DECISIONS = 20

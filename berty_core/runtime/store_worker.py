@@ -15,12 +15,12 @@ import anyio.to_thread
 import attrs
 from anyio.abc import TaskStatus
 
-from .bus_hub import BusHub
-from .bus_hub import Outgoing as Datagram
+from .bus.hub import BusHub
+from .bus.hub import Outgoing as Datagram
 from .control_socket import NodeEnded
-from .effects import Effect
-from .replica import Replica
-from .sync_hub import Outgoing, SyncHub, SyncPeer
+from .replica.effects import Effect
+from .replica.replica import Replica
+from .sessions.sync_hub import Outgoing, SyncHub, SyncPeer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

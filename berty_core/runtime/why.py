@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ..codec.cid import Cid
 from ..errors import BertyError, UserError
 from ..ids import DeviceId, GroupId
-from .bus_view import group_on_buses, message_on_buses, next_on
-from .group_replica import GroupReplica
+from .bus.view import group_on_buses, message_on_buses, next_on
+from .replica.group_replica import GroupReplica
 
 if TYPE_CHECKING:
-    from .connectivity import Connectivity
-    from .endpoints import Near
+    from .connectivity.endpoints import Near
+    from .connectivity.manager import Connectivity
+    from .drivers.running import RunningTransport
     from .node import Node
-    from .peer_session import PeerSession
-    from .running import RunningTransport
+    from .sessions.peer_session import PeerSession
 
 Json = dict[str, Any]
 MAX_TOLD = 20

@@ -13,8 +13,8 @@ import attrs
 
 from ..errors import StoreError
 from ..ids import GroupId
-from ..runtime.bus_hub import BusHub, Outgoing
-from ..runtime.effects import Effect
+from ..runtime.bus.hub import BusHub, Outgoing
+from ..runtime.replica.effects import Effect
 from .simulator import Device, World
 
 

@@ -13,7 +13,7 @@ from anyio.abc import ObjectReceiveStream
 
 from ..contracts.transport import Link, Network, State
 from ..crypto.keys import Secret
-from ..runtime.surroundings import Surroundings
+from ..runtime.surroundings.surroundings import Surroundings
 
 ONLINE = Network(online="yes", bluetooth="yes")
 OFFLINE = Network(online="no", kind="none", bluetooth="no")

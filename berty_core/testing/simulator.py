@@ -23,12 +23,12 @@ from ..protocol.envelope import open_headers
 from ..protocol.group import Group, GroupKind, LogKind
 from ..protocol.payloads import UserMessage
 from ..protocol.sync import entries_in
-from ..runtime.effects import Effect, EntryAdded, MessageArrived
-from ..runtime.group_replica import GroupReplica
-from ..runtime.records import Records
-from ..runtime.replica import AccountKeys, Replica
-from ..runtime.sync_hub import SyncHub, SyncPartner, SyncPeer
-from ..runtime.verification import verify_blocks
+from ..runtime.replica.effects import Effect, EntryAdded, MessageArrived
+from ..runtime.replica.group_replica import GroupReplica
+from ..runtime.replica.records import Records
+from ..runtime.replica.replica import AccountKeys, Replica
+from ..runtime.replica.verification import verify_blocks
+from ..runtime.sessions.sync_hub import SyncHub, SyncPartner, SyncPeer
 from .memory_store import MemoryStore
 
 T = TypeVar("T")

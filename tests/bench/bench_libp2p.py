@@ -35,11 +35,11 @@ from berty_core.crypto.keys import PrivateKey
 from berty_core.plugins import load_plugins
 from berty_core.protocol.group import LogKind
 from berty_core.protocol.payloads import UserMessage
-from berty_core.runtime.effects import MessageArrived
-from berty_core.runtime.group_replica import GroupReplica
 from berty_core.runtime.node import Node, create_home, open_replica
-from berty_core.runtime.profile_host import NodePort
-from berty_core.runtime.replica import Replica
+from berty_core.runtime.replica.effects import MessageArrived
+from berty_core.runtime.replica.group_replica import GroupReplica
+from berty_core.runtime.replica.replica import Replica
+from berty_core.runtime.sessions.profile_host import NodePort
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "plugins" / "berty-libp2p" / "tests" / "interop")]

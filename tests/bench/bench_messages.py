@@ -38,11 +38,11 @@ from berty_core.protocol.group import BERTY, LogKind, new_group
 from berty_core.protocol.log import Position
 from berty_core.protocol.payloads import UserMessage, encode_payload
 from berty_core.protocol.ratchet import Chain, take_key
-from berty_core.runtime.effects import DeliveryChanged, MessageArrived
 from berty_core.runtime.node import Node, create_home, open_replica
-from berty_core.runtime.records import ENTRY, HEAD, Records
-from berty_core.runtime.stored_log import StoredLog
-from berty_core.runtime.verification import verify_blocks
+from berty_core.runtime.replica.effects import DeliveryChanged, MessageArrived
+from berty_core.runtime.replica.records import ENTRY, HEAD, Records
+from berty_core.runtime.replica.stored_log import StoredLog
+from berty_core.runtime.replica.verification import verify_blocks
 
 TEXT = "x" * 256
 CONFIG = NodeConfig(keyring=False, disabled=("libp2p", "udp", "unix"), plugins={"mdns": {"loopback": True}})

@@ -15,7 +15,7 @@ import attrs
 import keyring.core
 
 from berty_core.contracts.transport import Traits
-from berty_core.protocol.arq_wire import Acknowledgement, Data, decode
+from berty_core.protocol.arq.wire import Acknowledgement, Data, decode
 from berty_core.protocol.payloads import UserMessage
 from berty_core.testing.memory_datagrams import TRAITS, Flight, MemoryDatagrams
 from tests.runtime.keyrings import NoKeyring

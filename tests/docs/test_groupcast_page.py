@@ -6,18 +6,18 @@ import re
 import runpy
 from pathlib import Path
 
-from berty_core.protocol import (
-    bus_beacons,
-    compact_entries,
-    groupcast,
-    groupcast_answers,
-    groupcast_confirmations,
-    groupcast_frames,
-    groupcast_needs,
-    groupcast_parts,
-    groupcast_seal,
-)
-from berty_core.runtime import bus_groups, bus_hub, bus_links, on_bus
+from berty_core.protocol import bus_beacons, compact_entries
+from berty_core.protocol.groupcast import answers as groupcast_answers
+from berty_core.protocol.groupcast import confirmations as groupcast_confirmations
+from berty_core.protocol.groupcast import frames as groupcast_frames
+from berty_core.protocol.groupcast import machine as groupcast
+from berty_core.protocol.groupcast import needs as groupcast_needs
+from berty_core.protocol.groupcast import parts as groupcast_parts
+from berty_core.protocol.groupcast import seal as groupcast_seal
+from berty_core.runtime.bus import groups as bus_groups
+from berty_core.runtime.bus import hub as bus_hub
+from berty_core.runtime.bus import links as bus_links
+from berty_core.runtime.bus import on_bus
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "groupcast.md").read_text()

@@ -16,7 +16,7 @@ from berty_core import config, errors
 from berty_core.contracts import hookspecs
 from berty_core.plugins import load_plugins
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime import records
+from berty_core.runtime.replica import records
 from berty_core.testing.network import FakeSurroundings
 from berty_core.testing.vectors.deviations import DEVIATIONS
 

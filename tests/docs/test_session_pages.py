@@ -11,7 +11,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from berty_core.codec.pb import session_pb2
 from berty_core.protocol import entry, link_beacon, noise, offers, range_index, session, shareable, sync
 from berty_core.protocol.yamux import YamuxLimits
-from berty_core.runtime import adverts, dialling, endpoints, kept_sessions, orphans, peer_session, sign_of_life
+from berty_core.runtime.connectivity import adverts, dialling, endpoints, kept_sessions
+from berty_core.runtime.replica import orphans
+from berty_core.runtime.sessions import peer_session, sign_of_life
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 SESSION, SYNC = ((REFERENCE / name).read_text() for name in ("session.md", "sync.md"))

@@ -7,9 +7,9 @@ from typing import Final
 
 from berty_core.crypto.boxes import seal_secretbox
 from berty_core.errors import RemoteProtocolError
-from berty_core.protocol import arq_wire
-from berty_core.protocol.arq import ReliableStream
-from berty_core.protocol.arq_tuning import Tuning
+from berty_core.protocol.arq import wire as arq_wire
+from berty_core.protocol.arq.stream import ReliableStream
+from berty_core.protocol.arq.tuning import Tuning
 from berty_core.protocol.bundle import (
     LENGTH_LENGTH,
     MAX_CONTENT,
@@ -27,10 +27,10 @@ from berty_core.protocol.compact_entries import Unready
 from berty_core.protocol.entry import check_entry, decode_entry
 from berty_core.protocol.fragments import Fragments
 from berty_core.protocol.group import LogKind
-from berty_core.protocol.groupcast import Groupcast, GroupcastPart
-from berty_core.protocol.groupcast_frames import decode_groupcast, encode_groupcast
-from berty_core.protocol.groupcast_parts import MAX_BYTES
-from berty_core.protocol.groupcast_seal import GroupcastKey
+from berty_core.protocol.groupcast.frames import decode_groupcast, encode_groupcast
+from berty_core.protocol.groupcast.machine import Groupcast, GroupcastPart
+from berty_core.protocol.groupcast.parts import MAX_BYTES
+from berty_core.protocol.groupcast.seal import GroupcastKey
 from berty_core.protocol.link_beacon import MAX_LENGTH, AnswerReader
 
 from ..protocol.logs_in_memory import GROUP, MemoryLog, event, message

@@ -27,7 +27,7 @@ from berty_core.protocol.links import ContactLink, GroupLink, format_web
 from berty_core.protocol.metadata import EventType
 from berty_core.protocol.payloads import Content, decode_payload, encode_contact_metadata, encode_payload
 from berty_core.runtime.node import Node
-from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.sessions.profile_host import NodePort
 
 from .line_protocol import PATIENCE, Json, WeshPeer, plain_errors
 

@@ -34,12 +34,12 @@ from berty_core.protocol.group import LogKind, decode_group, encode_group
 from berty_core.protocol.metadata import ContactState, open_metadata
 from berty_core.protocol.payloads import UserMessage, contact_name, decode_payload, encode_payload
 from berty_core.protocol.shareable import encode_contact
-from berty_core.runtime.archive import export_archive
-from berty_core.runtime.effects import EffectsMissed, EntryAdded, StateChanged
-from berty_core.runtime.group_replica import GroupReplica
 from berty_core.runtime.node import Node
-from berty_core.runtime.profile_host import NodePort
-from berty_core.runtime.replica import Replica
+from berty_core.runtime.replica.archive import export_archive
+from berty_core.runtime.replica.effects import EffectsMissed, EntryAdded, StateChanged
+from berty_core.runtime.replica.group_replica import GroupReplica
+from berty_core.runtime.replica.replica import Replica
+from berty_core.runtime.sessions.profile_host import NodePort
 
 MAX_LINE = 64 << 20
 STORES = {"messages": LogKind.MESSAGES, "metadata": LogKind.METADATA}

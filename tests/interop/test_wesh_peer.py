@@ -15,8 +15,8 @@ from berty_core.protocol.group import LogKind, encode_group
 from berty_core.protocol.links import GroupLink, parse_link
 from berty_core.protocol.metadata import EventType
 from berty_core.protocol.payloads import Acknowledge, GroupInvitation, SetUserInfo, UserMessage
-from berty_core.runtime.archive import read_archive
 from berty_core.runtime.node import create_home
+from berty_core.runtime.replica.archive import read_archive
 
 from .conftest import Command
 from .line_protocol import wesh_peer

@@ -30,9 +30,9 @@ from berty_core.errors import BertyError, RemoteProtocolError
 from berty_core.plugins import load_plugins
 from berty_core.protocol.envelope import open_headers
 from berty_core.protocol.group import LogKind
-from berty_core.runtime.archive import export_archive, read_archive
-from berty_core.runtime.group_replica import GroupReplica
 from berty_core.runtime.node import Node, create_home
+from berty_core.runtime.replica.archive import export_archive, read_archive
+from berty_core.runtime.replica.group_replica import GroupReplica
 from berty_core.runtime.status import status
 
 Json = dict[str, Any]

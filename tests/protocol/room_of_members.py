@@ -11,8 +11,8 @@ import attrs
 from berty_core.codec.cid import Cid
 from berty_core.protocol.entry import decode_entry
 from berty_core.protocol.group import LogKind
-from berty_core.protocol.groupcast import EntryHeard, Groupcast, GroupcastEvent, GroupcastPart, Said
-from berty_core.protocol.groupcast_frames import Frame, decode_groupcast, encode_groupcast
+from berty_core.protocol.groupcast.frames import Frame, decode_groupcast, encode_groupcast
+from berty_core.protocol.groupcast.machine import EntryHeard, Groupcast, GroupcastEvent, GroupcastPart, Said
 
 from .logs_in_memory import ANN, MemoryLog, message
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berty_core.errors import LocalProtocolError, RemoteProtocolError
-from berty_core.protocol.arq import MAX_CANDIDATES, Phase, ReliableStream
-from berty_core.protocol.arq_tuning import Tuning
-from berty_core.protocol.arq_wire import (
+from berty_core.protocol.arq.stream import MAX_CANDIDATES, Phase, ReliableStream
+from berty_core.protocol.arq.tuning import Tuning
+from berty_core.protocol.arq.wire import (
     Abort,
     Accept,
     Ack,

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from berty_core.codec.cid import Cid
 from berty_core.errors import RemoteProtocolError
-from berty_core.protocol import groupcast, groupcast_answers, groupcast_needs
 from berty_core.protocol.ancestry import not_descended_from
 from berty_core.protocol.compact_entries import short_id
 from berty_core.protocol.group import LogKind
-from berty_core.protocol.groupcast import Agreed, ConfirmationAsked, Urgency
-from berty_core.protocol.groupcast_frames import (
+from berty_core.protocol.groupcast import answers as groupcast_answers
+from berty_core.protocol.groupcast import machine as groupcast
+from berty_core.protocol.groupcast import needs as groupcast_needs
+from berty_core.protocol.groupcast.frames import (
     DigestFrame,
     EntryFrame,
     HeadsOf,
@@ -27,6 +28,7 @@ from berty_core.protocol.groupcast_frames import (
     WantFrame,
     encode_groupcast,
 )
+from berty_core.protocol.groupcast.machine import Agreed, ConfirmationAsked, Urgency
 
 from .logs_in_memory import message
 from .room_of_members import Member, MemberRoom

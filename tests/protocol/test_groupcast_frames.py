@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from berty_core.codec.cid import DAG_CBOR, Cid
 from berty_core.errors import LocalProtocolError, RemoteProtocolError
 from berty_core.ids import DeviceId, GroupId
-from berty_core.protocol import groupcast_parts
 from berty_core.protocol.group import LogKind
-from berty_core.protocol.groupcast_frames import (
+from berty_core.protocol.groupcast import parts as groupcast_parts
+from berty_core.protocol.groupcast.frames import (
     MAX_HEADS,
     DigestFrame,
     EntryFrame,
@@ -30,8 +30,8 @@ from berty_core.protocol.groupcast_frames import (
     encode_groupcast,
     is_held,
 )
-from berty_core.protocol.groupcast_parts import Reassembly, indices, split_entry
-from berty_core.protocol.groupcast_seal import MAX_SENDERS, WINDOW, GroupcastKey, ReplayWindow, Sender
+from berty_core.protocol.groupcast.parts import Reassembly, indices, split_entry
+from berty_core.protocol.groupcast.seal import MAX_SENDERS, WINDOW, GroupcastKey, ReplayWindow, Sender
 
 from .logs_in_memory import ANN, BOB, GROUP
 

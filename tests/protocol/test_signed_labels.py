@@ -15,7 +15,7 @@ from berty_core.errors import RemoteProtocolError
 from berty_core.ids import DeviceId
 from berty_core.protocol.bundle import STATEMENT_LABEL
 from berty_core.protocol.envelope import SealedMessage, message_nonce, open_message
-from berty_core.protocol.groupcast_frames import HELD_LABEL, confirm_held
+from berty_core.protocol.groupcast.frames import HELD_LABEL, confirm_held
 from berty_core.protocol.offers import presence_text
 
 from .logs_in_memory import ANN, GROUP

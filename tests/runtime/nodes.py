@@ -14,7 +14,7 @@ from berty_core.config import NodeConfig
 from berty_core.ids import GroupId
 from berty_core.plugins import Plugins, load_plugins
 from berty_core.runtime.node import Node
-from berty_core.runtime.peer_session import PeerSession
+from berty_core.runtime.sessions.peer_session import PeerSession
 from berty_core.testing.memory_bus import MemoryBusNetwork
 from berty_core.testing.memory_transport import MemoryNetwork
 

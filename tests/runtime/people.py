@@ -7,7 +7,7 @@ from collections.abc import Callable
 from berty_core.contracts.store import Store
 from berty_core.protocol.metadata import ContactState
 from berty_core.runtime.actions import Actions
-from berty_core.runtime.group_replica import GroupReplica
+from berty_core.runtime.replica.group_replica import GroupReplica
 from berty_core.testing.memory_store import MemoryStore
 from berty_core.testing.simulator import Device, World
 

@@ -17,9 +17,9 @@ from berty_core.contracts.transport import Endpoint, Link, Priority
 from berty_core.errors import BudgetSpent, LinkLost
 from berty_core.protocol.airtime import AirtimeLedger
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime.airtime_queue import AirtimeQueue, Turn
-from berty_core.runtime.datagram_stream import DatagramStream, as_stream
+from berty_core.runtime.drivers.airtime_queue import AirtimeQueue, Turn
 from berty_core.runtime.node import Node
+from berty_core.runtime.sessions.datagram_stream import DatagramStream, as_stream
 from berty_core.runtime.status import transports
 from berty_core.testing.memory_bus import MemoryBusNetwork
 from berty_core.testing.memory_datagrams import TRAITS, MemoryDatagrams

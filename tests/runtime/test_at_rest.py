@@ -12,10 +12,10 @@ from berty_core.codec.dagcbor import decode_dagcbor
 from berty_core.crypto.kdf import argon2id
 from berty_core.protocol.group import GroupKind, LogKind
 from berty_core.protocol.payloads import UserMessage
-from berty_core.runtime.group_replica import GroupReplica
 from berty_core.runtime.home import SALT_FILE, STORE_PREFIX
 from berty_core.runtime.node import Node, create_home
-from berty_core.runtime.replica import Replica
+from berty_core.runtime.replica.group_replica import GroupReplica
+from berty_core.runtime.replica.replica import Replica
 from berty_core.testing.memory_store import MemoryStore
 from berty_core.testing.memory_transport import MemoryNetwork
 

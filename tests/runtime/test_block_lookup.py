@@ -13,7 +13,7 @@ from berty_core.contracts.session import LogId
 from berty_core.protocol.entry import LogIdentity, sign_entry
 from berty_core.protocol.group import LogKind
 from berty_core.runtime.node import Node
-from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.sessions.profile_host import NodePort
 
 pytestmark = pytest.mark.anyio
 OFF_LINE = NodeConfig(keyring=False, disabled=("mdns", "libp2p"))

@@ -30,8 +30,8 @@ from berty_core.protocol.bundle import (
 from berty_core.protocol.entry import sign_entry
 from berty_core.protocol.group import LogKind
 from berty_core.protocol.payloads import UserMessage
-from berty_core.runtime import bundle_export
-from berty_core.runtime.bundle_import import MAX_REFUSED
+from berty_core.runtime.bundles import exporting as bundle_export
+from berty_core.runtime.bundles.importing import MAX_REFUSED
 from berty_core.runtime.node import Node
 from berty_core.testing.memory_transport import MemoryNetwork
 

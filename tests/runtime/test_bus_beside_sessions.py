@@ -12,7 +12,7 @@ import pytest
 
 from berty_core.protocol.airtime import AirtimeLedger
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime import bus_hub
+from berty_core.runtime.bus import hub as bus_hub
 from berty_core.runtime.node import Node
 from berty_core.runtime.why import why_message
 from berty_core.testing.memory_bus import MemoryBusNetwork

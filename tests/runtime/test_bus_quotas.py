@@ -12,10 +12,10 @@ import pytest
 from berty_core.codec.cid import Cid
 from berty_core.contracts.transport import State
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime import airtime_queue
+from berty_core.runtime.bus.on_bus import OnBus
+from berty_core.runtime.drivers import airtime_queue
+from berty_core.runtime.drivers.running import RunningTransport
 from berty_core.runtime.node import Node
-from berty_core.runtime.on_bus import OnBus
-from berty_core.runtime.running import RunningTransport
 from berty_core.testing.memory_bus import MemoryBusNetwork
 
 from .nodes import becomes, group_of, has, node_on, nodes_on, state_of, until

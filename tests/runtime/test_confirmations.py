@@ -5,7 +5,7 @@ from __future__ import annotations
 from berty_core.codec.cid import Cid
 from berty_core.codec.pb import session_pb2 as pb
 from berty_core.protocol.group import LogKind
-from berty_core.runtime.sync_hub import SyncPartner, SyncPeer
+from berty_core.runtime.sessions.sync_hub import SyncPartner, SyncPeer
 from berty_core.testing.simulator import Device
 
 from .people import between, two

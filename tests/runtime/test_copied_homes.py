@@ -172,7 +172,7 @@ async def test_a_copy_that_is_killed_before_it_is_a_new_device_is_still_a_copy(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("berty_core.runtime.replica.Replica.renew_devices", die)
+        patch.setattr("berty_core.runtime.replica.replica.Replica.renew_devices", die)
         async with open_home(copy):
             pass
     _, by_original, _ = await opened_as(home, open_home, "by the original")

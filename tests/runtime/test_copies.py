@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from berty_core.ids import DeviceId, GroupId
 from berty_core.protocol.group import LogKind
-from berty_core.runtime.effects import OwnEntryMet
+from berty_core.runtime.replica.effects import OwnEntryMet
 from berty_core.testing.memory_store import MemoryStore
 from berty_core.testing.simulator import Device, World
 

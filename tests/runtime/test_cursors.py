@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from berty_core.protocol.payloads import UserMessage
-from berty_core.runtime.effects import EffectsMissed, GroupsChanged
 from berty_core.runtime.node import EVENT_BUFFER, Message, Node
+from berty_core.runtime.replica.effects import EffectsMissed, GroupsChanged
 from berty_core.testing.memory_transport import MemoryNetwork
 
 from .nodes import befriend, do, group_of, has, node_on, nodes_on, texts

@@ -14,9 +14,9 @@ import pytest
 
 from berty_core.contracts.transport import Endpoint, Link
 from berty_core.errors import EndOfStream, LinkLost
-from berty_core.protocol.arq import ReliableStream
+from berty_core.protocol.arq.stream import ReliableStream
 from berty_core.protocol.fragments import Fragments
-from berty_core.runtime.datagram_stream import DatagramStream, as_stream
+from berty_core.runtime.sessions.datagram_stream import DatagramStream, as_stream
 from berty_core.testing.memory_datagrams import TRAITS, MemoryDatagrams
 from berty_core.testing.memory_transport import MemoryNetwork
 

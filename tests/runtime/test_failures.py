@@ -12,7 +12,7 @@ from berty_core.ids import GroupId
 from berty_core.protocol.group import LogKind
 from berty_core.protocol.metadata import ContactState
 from berty_core.protocol.payloads import UserMessage
-from berty_core.runtime.group_replica import GroupReplica
+from berty_core.runtime.replica.group_replica import GroupReplica
 from berty_core.testing.memory_store import MemoryStore
 from berty_core.testing.simulator import Device, World
 

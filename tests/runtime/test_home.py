@@ -11,7 +11,7 @@ import pytest
 from berty_core.errors import StoreCorrupt, UserError
 from berty_core.runtime.home import KEY_FILE, KEYRING_SERVICE, SALT_FILE
 from berty_core.runtime.node import create_home
-from berty_core.runtime.replica import Replica
+from berty_core.runtime.replica.replica import Replica
 
 from .conftest import Open
 from .homes import contents

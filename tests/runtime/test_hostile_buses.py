@@ -13,12 +13,14 @@ import pytest
 
 from berty_core.contracts.bus import Datagram, Endpoint
 from berty_core.protocol.airtime import AirtimeLedger
-from berty_core.runtime import bus_groups, guarded_bus, on_bus, severable, supervision
-from berty_core.runtime.bus_groups import MAX_HEARD
-from berty_core.runtime.connectivity import Connectivity
+from berty_core.runtime.bus import groups as bus_groups
+from berty_core.runtime.bus import on_bus
+from berty_core.runtime.bus.groups import MAX_HEARD
+from berty_core.runtime.bus.on_bus import OnBus
+from berty_core.runtime.connectivity.manager import Connectivity
+from berty_core.runtime.drivers import guarded_bus, severable, supervision
+from berty_core.runtime.drivers.running import RunningTransport
 from berty_core.runtime.node import Node
-from berty_core.runtime.on_bus import OnBus
-from berty_core.runtime.running import RunningTransport
 from berty_core.testing.memory_transport import MemoryNetwork
 
 from . import hostile_buses as evil

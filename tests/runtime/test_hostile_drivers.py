@@ -13,12 +13,12 @@ import pytest
 
 from berty_core.contracts.transport import Beacon, Endpoint, EndpointFound, EndpointLost
 from berty_core.errors import LinkLost
-from berty_core.runtime import running, severable, supervision, transport_host
-from berty_core.runtime.connectivity import Connectivity
+from berty_core.runtime.connectivity.manager import Connectivity
 from berty_core.runtime.decisions import Kind
-from berty_core.runtime.guarded_link import GuardedLink
+from berty_core.runtime.drivers import running, severable, supervision, transport_host
+from berty_core.runtime.drivers.guarded_link import GuardedLink
+from berty_core.runtime.drivers.supervision import LAST_RESORT, rest_after
 from berty_core.runtime.node import Node
-from berty_core.runtime.supervision import LAST_RESORT, rest_after
 from berty_core.testing.memory_transport import TRAITS, MemoryLink, MemoryNetwork
 
 from . import hostile_drivers as evil

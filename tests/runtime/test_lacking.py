@@ -13,9 +13,9 @@ from berty_core.crypto.keys import PrivateKey
 from berty_core.crypto.vault import Vault
 from berty_core.protocol.entry import Entry, LogIdentity, sign_entry
 from berty_core.protocol.group import BERTY, LogKind, new_group
-from berty_core.runtime.lacking import holds, lacking
-from berty_core.runtime.records import Records
-from berty_core.runtime.stored_log import StoredLog
+from berty_core.runtime.replica.lacking import holds, lacking
+from berty_core.runtime.replica.records import Records
+from berty_core.runtime.replica.stored_log import StoredLog
 from berty_core.testing.memory_store import MemoryStore
 
 GROUP = new_group(random.Random(1).randbytes)[0]

@@ -9,8 +9,8 @@ from berty_core.contracts.traits import Traits
 from berty_core.contracts.transport import Endpoint, Link
 from berty_core.errors import LinkLost, LocalProtocolError, MessageTooLarge
 from berty_core.protocol.bus_beacons import LinkDatagram, decode_clear
-from berty_core.runtime import bus_links
-from berty_core.runtime.bus_links import MAX_LINKS, BusLink, BusLinks, link_traits
+from berty_core.runtime.bus import links as bus_links
+from berty_core.runtime.bus.links import MAX_LINKS, BusLink, BusLinks, link_traits
 
 pytestmark = pytest.mark.anyio
 BUS = Traits(stream=False, mtu=233, broadcast=True, dials=False, listens=False, discovers=False)

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from berty_core.codec.cid import Cid
-from berty_core.runtime import dialling
+from berty_core.runtime.connectivity import dialling
 from berty_core.runtime.node import Node
 from berty_core.testing.memory_transport import MemoryNetwork
 

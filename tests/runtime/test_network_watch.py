@@ -19,9 +19,9 @@ from berty_core.config import NodeConfig
 from berty_core.contracts.traits import Network
 from berty_core.protocol.ranking import Policy
 from berty_core.runtime.decisions import Decisions
-from berty_core.runtime.network_watch import NetworkWatch, merged, own_watcher
 from berty_core.runtime.node import Node
-from berty_core.runtime.surroundings import Surroundings
+from berty_core.runtime.surroundings.network_watch import NetworkWatch, merged, own_watcher
+from berty_core.runtime.surroundings.surroundings import Surroundings
 from berty_core.testing.memory_transport import MemoryNetwork
 from berty_core.testing.network import FakeSurroundings
 
@@ -29,11 +29,11 @@ from .nodes import plugins_on, said, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink is Linux's")
 if sys.platform == "linux":
-    from berty_core.runtime import netlink
+    from berty_core.runtime.surroundings import netlink
 
 SCRIPT = """
 import anyio, json, subprocess, sys
-from berty_core.runtime.netlink import NetlinkWatcher
+from berty_core.runtime.surroundings.netlink import NetlinkWatcher
 async def main():
     send, told = anyio.create_memory_object_stream(100)
     async with anyio.create_task_group() as tasks:

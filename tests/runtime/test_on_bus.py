@@ -18,9 +18,9 @@ from berty_core.errors import LinkLost
 from berty_core.ids import AccountId
 from berty_core.protocol.bus_beacons import BusBeacon, decode_clear, encode_clear
 from berty_core.protocol.rendezvous import advert_tag
-from berty_core.runtime import on_bus
-from berty_core.runtime.on_bus import on_buses
-from berty_core.runtime.replica import Points
+from berty_core.runtime.bus import on_bus
+from berty_core.runtime.bus.on_bus import on_buses
+from berty_core.runtime.replica.replica import Points
 from berty_core.testing.memory_bus import MemoryBusNetwork, MemoryBusSpec, MemoryBusTransport
 from berty_core.testing.memory_transport import MemoryNetwork, MemorySpec
 

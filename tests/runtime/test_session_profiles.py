@@ -16,9 +16,9 @@ from berty_core.contracts.session import PeerView, ProfileHost, SessionProfile, 
 from berty_core.contracts.transport import Endpoint, Link, Probe, State
 from berty_core.errors import EndOfStream, LinkLost, UserError
 from berty_core.protocol.session import MAGIC
-from berty_core.runtime.first_byte import SortedLink
 from berty_core.runtime.methods import Methods
 from berty_core.runtime.node import Node
+from berty_core.runtime.sessions.first_byte import SortedLink
 from berty_core.testing.memory_pipe import Pipe
 from berty_core.testing.memory_transport import MemoryLink, MemoryNetwork
 

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from berty_core.errors import StoreFull
-from berty_core.runtime import peer_session
 from berty_core.runtime.node import Node
+from berty_core.runtime.sessions import peer_session
 from berty_core.testing.memory_transport import MemoryNetwork
 
 from .nodes import (

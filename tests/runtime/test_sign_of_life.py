@@ -9,8 +9,8 @@ import anyio
 import attrs
 import pytest
 
-from berty_core.runtime import sign_of_life
-from berty_core.runtime.sign_of_life import SignOfLife
+from berty_core.runtime.sessions import sign_of_life
+from berty_core.runtime.sessions.sign_of_life import SignOfLife
 from berty_core.testing.memory_transport import TRAITS
 
 from .nodes import until

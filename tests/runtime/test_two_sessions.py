@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from berty_core.runtime.kept_sessions import SIMULTANEOUS, _of_equals
-from berty_core.runtime.peer_session import PeerSession
+from berty_core.runtime.connectivity.kept_sessions import SIMULTANEOUS, _of_equals
+from berty_core.runtime.sessions.peer_session import PeerSession
 
 
 def opened(at: float, handshake_hash: bytes) -> PeerSession:

@@ -16,8 +16,8 @@ import pytest
 
 from berty_core.contracts.traits import Energy
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime import endpoints
-from berty_core.runtime.connectivity import Connectivity
+from berty_core.runtime.connectivity import endpoints
+from berty_core.runtime.connectivity.manager import Connectivity
 from berty_core.runtime.node import Node
 from berty_core.runtime.why import why_peer
 from berty_core.testing.memory_datagrams import MemoryDatagrams

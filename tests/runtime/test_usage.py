@@ -7,7 +7,7 @@ import pytest
 from berty_core.crypto.keys import Secret
 from berty_core.protocol.quotas import DAY
 from berty_core.protocol.ranking import Policy
-from berty_core.runtime.usage import Usage
+from berty_core.runtime.drivers.usage import Usage
 
 pytestmark = pytest.mark.anyio
 

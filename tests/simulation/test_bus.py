@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from berty_core.contracts.bus import Priority
 from berty_core.ids import GroupId
 from berty_core.protocol.group import LogKind
-from berty_core.runtime.bus_hub import BusHub
+from berty_core.runtime.bus.hub import BusHub
 from berty_core.testing.air import Air, Station
 from berty_core.testing.memory_store import MemoryStore
 from berty_core.testing.simulator import Device, World
@@ -126,7 +126,7 @@ def test_what_could_not_be_stored_is_not_confirmed() -> None:
 
 def test_a_false_confirmation_says_nothing() -> None:
     """A member cannot confirm in the name of another device."""
-    from berty_core.protocol.groupcast_frames import HeldFrame, confirm_held, encode_groupcast
+    from berty_core.protocol.groupcast.frames import HeldFrame, confirm_held, encode_groupcast
 
     world, (ann, bob, eve), group = members(3)
     air = Air(world)
@@ -204,7 +204,7 @@ def test_a_stranger_learns_nothing() -> None:
 
 def test_a_member_that_floods() -> None:
     """Whoever asks without end is answered at the pace of one device, and memory stays bounded."""
-    from berty_core.protocol.groupcast_frames import SinceFrame, UnheldFrame, encode_groupcast
+    from berty_core.protocol.groupcast.frames import SinceFrame, UnheldFrame, encode_groupcast
 
     world, (ann, eve), group = members(2)
     air = Air(world)

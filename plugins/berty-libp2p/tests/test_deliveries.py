@@ -14,9 +14,9 @@ from berty_core.codec.cid import Cid
 from berty_core.config import NodeConfig
 from berty_core.ids import DeviceId
 from berty_core.protocol.group import GroupKind, LogKind
-from berty_core.runtime.group_replica import GroupReplica
 from berty_core.runtime.node import Node
-from berty_core.runtime.profile_host import LogId, NodePort
+from berty_core.runtime.replica.group_replica import GroupReplica
+from berty_core.runtime.sessions.profile_host import LogId, NodePort
 
 from .application import until
 from .test_exchange import Person, become_contacts, eventually, joined, person

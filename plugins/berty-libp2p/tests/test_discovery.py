@@ -30,7 +30,7 @@ from berty_core.contracts.transport import Transport
 from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import RemoteProtocolError
 from berty_core.runtime.node import Node
-from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.sessions.profile_host import NodePort
 
 from .application import Application, until
 from .test_exchange import eventually

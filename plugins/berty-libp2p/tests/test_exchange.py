@@ -16,9 +16,9 @@ from berty_libp2p.multiaddr import Multiaddr
 
 from berty_core.config import NodeConfig
 from berty_core.crypto.keys import PrivateKey
-from berty_core.runtime.archive import export_archive, read_archive
 from berty_core.runtime.node import Node, create_home
-from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.replica.archive import export_archive, read_archive
+from berty_core.runtime.sessions.profile_host import NodePort
 
 pytestmark = pytest.mark.anyio
 

@@ -38,7 +38,7 @@ from berty_core.protocol.entry import MAX_LINKS, EntryIdentity, LogIdentity, dec
 from berty_core.protocol.group import WESH, Group
 from berty_core.protocol.heads import head_of, raw_rotation
 from berty_core.protocol.heads_json import MAX_HEADS, encode_heads_json
-from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.sessions.profile_host import NodePort
 
 from .application import until
 from .test_exchange import Person, eventually, person

@@ -31,7 +31,7 @@ from berty_core.fitting import fit
 from berty_core.loading import LeftOut
 from berty_core.plugins import load_plugins
 from berty_core.runtime.node import Node
-from berty_core.runtime.profile_host import NodePort
+from berty_core.runtime.sessions.profile_host import NodePort
 from berty_core.runtime.status import status
 
 from .test_exchange import Person, _has, _reads, eventually, joined

@@ -17,7 +17,7 @@ from berty_udp.transport import UdpTransport
 
 from berty_core.contracts.transport import Link, Network, State
 from berty_core.crypto.keys import Secret
-from berty_core.runtime.surroundings import Surroundings
+from berty_core.runtime.surroundings.surroundings import Surroundings
 
 
 @pytest.fixture(params=["asyncio", "trio"])

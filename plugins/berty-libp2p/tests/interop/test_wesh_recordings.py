@@ -20,9 +20,9 @@ from berty_core.codec.cid import Cid
 from berty_core.codec.varint import encode_varint
 from berty_core.config import NodeConfig
 from berty_core.protocol.group import WESH, LogKind
-from berty_core.runtime.archive import read_archive
 from berty_core.runtime.node import Node, create_home
-from berty_core.runtime.records import NOTE
+from berty_core.runtime.replica.archive import read_archive
+from berty_core.runtime.replica.records import NOTE
 
 from ..test_exchange import eventually, joined
 from .go_peer import GoPeer, go_peer
