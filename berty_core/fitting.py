@@ -12,11 +12,12 @@ from typing import Any
 
 import attrs
 
+from .calling import CALL_TIME, PluginFault, supervised
 from .config import NodeConfig, stops
 from .contracts.session import SessionProfile, SessionSpec
 from .contracts.transport import Probe, Transport, TransportSpec
 from .errors import ConfigError
-from .loading import CALL_TIME, LeftOut, PluginFault, supervised
+from .loading import LeftOut
 from .plugins import KNOWN, Brought, Plugins
 from .settings.faults import Fault, KeyPath, did_you_mean
 from .settings.structure import structure

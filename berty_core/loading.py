@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import attrs
 import pluggy
 
+from .calling import IMPORT_TIME, PluginFault, supervised
 from .contracts import hookspecs
 from .contracts.transport import API
-from .errors import UserError
 from .settings.faults import did_you_mean
 
-IMPORT_TIME = 10.0  # seconds for a module that should import neither a driver nor a library; a small board may take 1
-CALL_TIME = 5.0  # seconds for a hook, which registers, and for a probe, which has no side effects
 CORE = "berty-core"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -34,61 +29,6 @@ class LeftOut:
     remedy: str = ""
     state: Literal["broken", "refused", "unusable", "missing"] = "broken"
     distribution: str = ""  # which one of two of the same name was not loaded
-
-
-class PluginFault(UserError):
-    """A plugin that cannot be used; the text is the reason."""
-
-    def __init__(self, reason: str, remedy: str = "") -> None:
-        super().__init__(reason)
-        self.remedy = remedy
-
-
-class _Late(Exception):
-    """A call did not end in its time."""
-
-
-class _Interrupted(Exception):
-    """A stranger's function raised KeyboardInterrupt by itself: nobody pressed Ctrl-C."""
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Call a stranger's function on a thread that is left behind if it does not end in time. Raises what it raises."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except KeyboardInterrupt:
-            errors.append(_Interrupted())
-        except BaseException as error:  # also SystemExit: a plugin does not end the node
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise _Late
-    return results[0]
-
-
-def supervised(seconds: float | None, what: str, call: Callable[[], T]) -> T:
-    """The same in words: PluginFault says what `what` did instead of returning. None: on this thread, no limit."""
-    try:
-        return call() if seconds is None else within(seconds, call)
-    except PluginFault:
-        raise
-    except _Late:
-        raise PluginFault(f"{what} did not end within {seconds:g} s") from None
-    except _Interrupted:
-        raise PluginFault(f"{what} raised KeyboardInterrupt") from None
-    except SystemExit as error:
-        raise PluginFault(f"{what} called sys.exit({'' if error.code is None else repr(error.code)})") from error
-    except Exception as error:
-        raise PluginFault(f"{what} raised {type(error).__name__}: {error}") from error
 
 
 def in_order(points: Iterable[EntryPoint]) -> list[EntryPoint]:

@@ -10,12 +10,13 @@ from typing import Any
 import attrs
 import pluggy
 
+from .calling import IMPORT_TIME, PluginFault
 from .contracts import hookspecs
 from .contracts.session import SessionSpec
 from .contracts.store import StoreSpec
 from .contracts.transport import TransportSpec
 from .errors import UserError
-from .loading import IMPORT_TIME, LeftOut, PluginFault, distribution, in_order, load
+from .loading import LeftOut, distribution, in_order, load
 from .specs import HOOKS, Kind, collect
 
 logger = logging.getLogger("berty.plugins")

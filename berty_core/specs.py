@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import attrs
 
+from .calling import CALL_TIME, PluginFault, supervised
 from .contracts.checks import Check
 from .contracts.transport import Traits
 from .crypto.keys import Secret
-from .loading import CALL_TIME, NAME, PluginFault, check_api, supervised
+from .loading import NAME, check_api
 
 Kind = Literal["transport", "session profile", "store", "check", "watcher"]
 RESERVED = {"session profile": ("private",)}  # the core's own sessions

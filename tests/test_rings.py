@@ -14,7 +14,7 @@ ROOT = Path(berty_core.__file__).parent
 
 # What each room may import of this package, besides itself. `testing` sees everything but the command line.
 LOWER = {"contracts", "protocol", "crypto", "codec", "errors", "ids"}
-SHELL = LOWER | {"media", "fitting", "config", "plugins", "specs", "loading", "settings"}
+SHELL = LOWER | {"media", "fitting", "config", "plugins", "specs", "loading", "calling", "settings"}
 RINGS = {
     "errors": set(),
     "ids": {"errors"},
@@ -24,11 +24,12 @@ RINGS = {
     "media": {"contracts", "errors"},
     "contracts": {"protocol", "crypto", "codec", "errors", "ids"},
     "settings": {"errors"},
-    "loading": {"settings", "contracts", "errors"},
-    "specs": {"loading", "contracts", "crypto", "errors"},
-    "plugins": {"specs", "loading", "contracts", "errors"},
+    "calling": {"errors"},
+    "loading": {"calling", "settings", "contracts", "errors"},
+    "specs": {"calling", "loading", "contracts", "crypto", "errors"},
+    "plugins": {"calling", "specs", "loading", "contracts", "errors"},
     "config": {"plugins", "settings", "protocol", "errors"},
-    "fitting": {"config", "plugins", "specs", "loading", "settings", "contracts", "errors"},
+    "fitting": {"calling", "config", "plugins", "specs", "loading", "settings", "contracts", "errors"},
     "runtime": SHELL,
     "testing": {"runtime", *SHELL},
     "cli": {"runtime", *SHELL},

@@ -41,6 +41,15 @@ def new(name: str, parent: Path) -> None:
     for line in (f"cd {made}", "python3 -m pip install -e '.[test]'", "python3 -m pytest"):
         click.echo(f"  {line}")
     hint("its README.md says what to replace, file by file")
+    _say_taken(made.name.removeprefix("berty-"))
+
+
+def _say_taken(name: str) -> None:
+    """Of two plugins with one name only one is loaded; somebody who writes the second should know."""
+    from ..plugins import installed  # noqa: PLC0415  slow
+
+    if any(point.name == name for point in installed()):
+        hint(f"a plugin named {name} is installed already: only one of the two can be used")
 
 
 def write_plugin(name: str, parent: Path) -> Path:

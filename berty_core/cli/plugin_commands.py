@@ -5,7 +5,6 @@ Invariant: a plugin that is broken is named in the list with its reason, and eve
 
 from __future__ import annotations
 
-import threading
 import tomllib
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -13,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from ..calling import IMPORT_TIME, PluginFault, supervised
 from ..contracts.command import CommandSpec
 from ..errors import UserError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import click
 
 INDEX = "berty.commands"
-PATIENCE = 10.0  # seconds for a module that should import nothing slow; a small board may take 1
 _CONFIG_FILE = "berty.toml"
 
 
@@ -54,35 +53,14 @@ def _disabled(home: Path | None) -> Collection[str]:
 
 def _commands_of(point: EntryPoint, taken: Collection[str]) -> list[CommandSpec]:
     try:
-        specs = [_checked(spec) for spec in _in_time(partial(_call_hook, point))]
-    except (Exception, SystemExit) as error:  # a stranger's module may do anything at import
-        return [_broken(point.name, taken, f"{type(error).__name__}: {error}")]
+        specs = supervised(IMPORT_TIME, "importing it", partial(_call_hook, point))
+    except PluginFault as fault:
+        return [_broken(point.name, taken, str(fault))]
     names = [spec.name for spec in specs]
     clash = next((name for name in names if name in taken or names.count(name) > 1), None)
     if clash is not None:
         return [_broken(point.name, taken, f"it brings a command {clash!r}, and there is one already")]
     return [spec._replace(load=partial(_load, point.name, spec.load)) for spec in specs]
-
-
-def _in_time(call: Callable[[], list[CommandSpec]]) -> list[CommandSpec]:
-    """Call a stranger's function on a thread that is left behind if it does not end; raises what it raises."""
-    results: list[list[CommandSpec]] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # also SystemExit: a plugin does not end the command
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"importing it did not end within {PATIENCE:g} s")
-    return results[0]
 
 
 def _call_hook(point: EntryPoint) -> list[CommandSpec]:
@@ -93,7 +71,7 @@ def _call_hook(point: EntryPoint) -> list[CommandSpec]:
     hooks = pluggy.PluginManager(hookspecs.PROJECT)
     hooks.add_hookspecs(hookspecs)
     hooks.register(point.load(), point.name)
-    return [spec for specs in hooks.hook.berty_commands() for spec in specs]
+    return [_checked(spec) for specs in hooks.hook.berty_commands() for spec in specs]
 
 
 def _checked(spec: CommandSpec) -> CommandSpec:
@@ -120,6 +98,6 @@ def _load(plugin: str, load: Callable[[], click.Command]) -> click.Command:
         if broken.name == plugin:
             _refuse(plugin, broken.reason)
     try:
-        return load()
-    except (Exception, SystemExit) as error:  # a stranger's module may do anything at import
-        raise UserError(f"the plugin {plugin} cannot be used: {type(error).__name__}: {error}") from error
+        return supervised(None, "loading its command", load)
+    except PluginFault as fault:
+        _refuse(plugin, str(fault))

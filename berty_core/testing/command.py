@@ -16,8 +16,13 @@ GROUP = "berty.conformance"
 MARKS = {PASSED: "passed", BROKEN: "BROKEN", NOT_RUN: "not run"}
 
 
+def _complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of suites that begin like this."""
+    return [name for name in _names() if name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_name)
 @click.option(
     "--peer", metavar="WHAT", help="The second device, where the suite asks for one (short for -o peer=WHAT)."
 )
@@ -58,18 +63,21 @@ def conformance(
 
 
 def _list() -> None:
-    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
-    if not points:
+    names = _names()
+    if not names:
         click.echo("No installed plugin declares a suite.", err=True)
-    for point in points:
-        click.echo(point.name)
+    for name in names:
+        click.echo(name)
+
+
+def _names() -> list[str]:
+    return sorted(point.name for point in importlib.metadata.entry_points(group=GROUP))
 
 
 def _find(name: str) -> type[Suite]:
-    points = importlib.metadata.entry_points(group=GROUP)
-    found = [point for point in points if point.name == name]
+    found = list(importlib.metadata.entry_points(group=GROUP, name=name))
     if not found:
-        known = ", ".join(sorted(point.name for point in points)) or "none"
+        known = ", ".join(_names()) or "none"
         raise UserError(
             f"no installed plugin declares a suite named {name!r} (there are: {known}): `berty plugin list`"
         )

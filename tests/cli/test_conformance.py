@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from berty_core.cli.main import run
+from berty_core.testing.command import conformance
 from berty_core.testing.memory_transport import MemoryNetwork, MemorySpec, MemoryTransport
 from berty_core.testing.transport_suite import TransportSuite
 
@@ -46,7 +48,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One plugin declares a suite."""
     point = importlib.metadata.EntryPoint("radio", f"{__name__}:Radio", "berty.conformance")
     monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda self: Radio)
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **given: (point,))
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group, name="radio": (point,) * (name == "radio"))
 
 
 def test_a_sound_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -80,3 +82,11 @@ def test_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no installed plugin declares a suite named 'nothing' (there are: radio)" in capsys.readouterr().err
     assert run(["conformance", "radio", "-o", "device"]) == 1
     assert "write it as KEY=VALUE" in capsys.readouterr().err
+
+
+def test_completion() -> None:
+    """Names of suites that begin like what was typed."""
+    argument = conformance.params[0]
+    context = click.Context(conformance)
+    assert [item.value for item in argument.shell_complete(context, "ra")] == ["radio"]
+    assert not argument.shell_complete(context, "x")

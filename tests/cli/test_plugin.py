@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +135,11 @@ def test_completion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setenv("COMP_CWORD", "3")
     assert run([]) == 0
     assert capsys.readouterr().out.split() == ["plain,libp2p"]
+
+
+def test_a_name_that_is_taken(ann: Home, tmp_path: Path) -> None:
+    """Who writes a plugin that cannot be used beside an installed one is told so; other names say nothing."""
+    taken = ann.berty("plugin", "new", "mdns", "--in", str(tmp_path))
+    assert taken.code == 0
+    assert "a plugin named mdns is installed already: only one of the two can be used" in taken.err
+    assert "installed already" not in ann.berty("plugin", "new", "smoke", "--in", str(tmp_path)).err

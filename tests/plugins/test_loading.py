@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from berty_core import loading
+from berty_core.calling import PluginFault
 from berty_core.config import NodeConfig
 from berty_core.fitting import Fitted, fit
-from berty_core.loading import LeftOut, PluginFault
+from berty_core.loading import LeftOut
 from berty_core.plugins import KNOWN, load_plugins
 from berty_core.settings.layers import read_text
 
