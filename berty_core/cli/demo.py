@@ -27,11 +27,12 @@ POLL = 0.02
 SECRET = "The key is under the third flowerpot."  # noqa: S105  a text to look for on the disk
 
 
-def _others() -> list[str]:
-    """The plugins that could leave the loopback interface."""
+def settings() -> list[str]:
+    """Options for a device that never leaves the loopback interface: plugins that could are off."""
     from ..plugins import installed  # noqa: PLC0415  slow
 
-    return sorted({point.name for point in installed()} - USED)
+    others = sorted({point.name for point in installed()} - USED)
+    return ["-s", LOOPBACK, "-s", f"node.disabled={others}"]
 
 
 class Device:
@@ -44,8 +45,7 @@ class Device:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _command(self, *arguments: str) -> list[str]:
-        settings = ["-s", LOOPBACK, "-s", f"node.disabled={_others()}"]
-        return [sys.executable, "-m", "berty_core", "--home", str(self.home), *settings, *arguments]
+        return [sys.executable, "-m", "berty_core", "--home", str(self.home), *settings(), *arguments]
 
     def start(self) -> None:
         """Run the node until `kill` or `stop`."""
