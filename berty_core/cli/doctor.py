@@ -77,8 +77,8 @@ def _settings(found: Survey, plugin: str) -> Any:
 
 def _run(check: Check, host: CheckHost) -> list[Finding]:
     """What a check finds; one that fails is a problem by itself."""
-    from ..contracts.checks import Finding, Level  # noqa: PLC0415  slow
     from ..calling import CALL_TIME, PluginFault, supervised  # noqa: PLC0415  slow
+    from ..contracts.checks import Finding, Level  # noqa: PLC0415  slow
 
     try:
         findings = supervised(CALL_TIME, "the check", lambda: list(check.run(host)))
