@@ -139,6 +139,23 @@ class Failing:
 
 
 @pytest.mark.anyio
+async def test_changes() -> None:
+    """Only what is another network is told; who was slow gets the newest only."""
+    surroundings = Surroundings()
+    async with surroundings.changes() as changes:
+        surroundings.change(Network(battery=0.9))
+        assert await changes.receive() == Network(battery=0.9)
+        surroundings.change(Network(battery=0.9))
+        with pytest.raises(anyio.WouldBlock):
+            changes.receive_nowait()  # type: ignore[attr-defined]
+        surroundings.change(Network(battery=0.8))
+        surroundings.change(Network(battery=0.7))
+        assert await changes.receive() == Network(battery=0.7) == surroundings.network
+        with pytest.raises(anyio.WouldBlock):
+            changes.receive_nowait()  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("told", "error", "words"),
     [
