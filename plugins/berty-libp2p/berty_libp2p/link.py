@@ -36,7 +36,7 @@ class Stream:
 
     def __init__(self, link: PeerLink, number: int) -> None:
         self._link = link
-        self._number = number
+        self.number = number
         self._incoming: deque[bytes] = deque()
         self._ended = self._reset = False
         self._reason = ""
@@ -44,17 +44,17 @@ class Stream:
 
     def send(self, data: bytes) -> None:
         """Send bytes; what the peer does not take yet waits. Quietly nothing once the stream is gone."""
-        self._link.connection.send(self._number, data)
+        self._link.connection.send(self.number, data)
         self._link.flush()
 
     def finish(self) -> None:
         """Send nothing more."""
-        self._link.connection.finish(self._number)
+        self._link.connection.finish(self.number)
         self._link.flush()
 
     def reset(self) -> None:
         """End the stream at once."""
-        self._link.drop(self._number)
+        self._link.drop(self.number)
 
     async def receive(self) -> bytes:
         """The next bytes; EndOfStream when the peer sends no more, LinkLost when it reset the stream."""
@@ -66,7 +66,7 @@ class Stream:
             self._changed = anyio.Event()
             await self._changed.wait()
         data = self._incoming.popleft()
-        self._link.connection.consumed(self._number, len(data))
+        self._link.connection.consumed(self.number, len(data))
         self._link.flush()
         return data
 
@@ -149,6 +149,7 @@ class PeerLink:
         self._served = 0
         self._lost = 0
         self._settled = anyio.Event()
+        self._moved = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     @property
@@ -187,7 +188,7 @@ class PeerLink:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                await self._pump.run(self._take, self._host.flush)
+                await self._pump.run(self._take, self._taken)
         except* (BertyError, OSError) as errors:
             self.closed_because = self.closed_because or _words(errors)
         finally:
@@ -330,11 +331,25 @@ class PeerLink:
             with anyio.move_on_after(STREAM_TIMEOUT):
                 if server is not None:
                     await server(self.peer, stream)
+                    await self._let_out(stream.number)
         except BertyError:
             pass
         finally:
             self._served -= 1
             stream.reset()
+
+    async def _let_out(self, number: int) -> None:
+        """Wait until a stream that its server has finished is over at the peer too, and drop what still comes."""
+        if self.connection.is_ending(number) and number in self._roles:
+            self._roles[number] = _Speaking()
+        while self.connection.is_ending(number):
+            await self._moved.wait()
+
+    def _taken(self) -> None:
+        """Bytes went out or came in."""
+        self._moved.set()
+        self._moved = anyio.Event()
+        self._host.flush()
 
     def _data(self, number: int, data: bytes) -> None:
         role = self._roles.get(number)

@@ -178,8 +178,13 @@ class Streams:
         if stream.finished_by_peer:
             self._forget(number)
 
+    def is_ending(self, stream: int) -> bool:
+        """Whether we have finished a stream that is not over: something waits, or the peer has not ended its side."""
+        found = self._streams.get(stream)
+        return found is not None and found.finishing
+
     def reset(self, stream: int) -> None:
-        """End a stream at once, both ways; quietly nothing if it is gone."""
+        """End a stream at once, both ways, with what waits; quietly nothing if it is gone."""
         if self._forget(stream):
             self._open_muxer().reset(stream)
 

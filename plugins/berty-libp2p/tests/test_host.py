@@ -27,6 +27,8 @@ from berty_core.errors import EndOfStream, LinkLost, LocalProtocolError, RemoteP
 from .application import Application, until
 
 UPPER = "/test/upper/1.0.0"
+LARGE = "/test/large/1.0.0"
+ANSWER = bytes(range(256)) * 8192  # 2 MiB, more than any window
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +37,21 @@ async def upper(peer: PeerId, stream: Stream) -> None:
     """Answer one frame in capitals."""
     stream.send((await stream.receive_frame(100)).upper())
     stream.finish()
-    with pytest.raises((EndOfStream, LinkLost)):
-        await stream.receive()
+
+
+async def large(peer: PeerId, stream: Stream) -> None:
+    """Answer with more than the peer's window takes, and be done."""
+    await stream.receive()
+    stream.send(ANSWER)
+    stream.finish()
+
+
+async def answered(stream: Stream) -> None:
+    """All of that answer comes, and then its end."""
+    with anyio.fail_after(30):
+        assert await stream.receive_exactly(len(ANSWER)) == ANSWER
+        with pytest.raises(EndOfStream):
+            await stream.receive()
 
 
 @asynccontextmanager
@@ -47,7 +62,8 @@ async def running(count: int) -> AsyncIterator[list[tuple[Host, Application, Mul
         for _ in range(count):
             application = Application()
             key = PrivateKey(os.urandom(32))
-            host = Host(key, os.urandom, time.monotonic, time.time_ns(), application, application, {UPPER: upper})
+            served = {UPPER: upper, LARGE: large}
+            host = Host(key, os.urandom, time.monotonic, time.time_ns(), application, application, served)
             await tasks.start(host.run)
             made.append((host, application, await host.listen("127.0.0.1")))
         yield made
@@ -210,6 +226,38 @@ async def test_served_streams_are_capped(monkeypatch: pytest.MonkeyPatch) -> Non
         again = await one.open_stream(two.peer_id, UPPER)
         again.send(b"\x01b")
         assert await again.receive_exactly(1) == b"B"
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_what_a_server_sent_last_arrives(first: bool) -> None:
+    """Whether the peer ends its side first or last: a server that returns takes nothing back, and its place is free."""
+    async with running(2) as ((one, at_one, _), (two, _, address)):
+        await one.dial(address)
+        await described(one, at_one, two.peer_id)
+        stream = await one.open_stream(two.peer_id, LARGE)
+        stream.send(b"?")
+        if first:
+            stream.finish()
+        await answered(stream)
+        stream.send(bytes(300_000))  # nobody reads it any more
+        stream.finish()
+        await until_true(lambda: not next(iter(two._links))._served)
+        assert not next(iter(two._links)).connection.is_ending(stream.number)
+
+
+async def test_a_peer_that_leaves_streams_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that the peer does not end, and one that it does not read, are reset when their time is over."""
+    monkeypatch.setattr(link, "STREAM_TIMEOUT", 0.3)
+    async with running(2) as ((one, first, _), (two, _, address)):
+        await one.dial(address)
+        await described(one, first, two.peer_id)
+        for protocol in (UPPER, LARGE):
+            (await one.open_stream(two.peer_id, protocol)).send(b"\x01a")
+        at_two = next(iter(two._links))
+        await until_true(lambda: at_two._served == 2)
+        await until_true(lambda: at_two._served == 0)
+        assert not any(isinstance(role, Stream) for role in at_two._roles.values())
+        assert await one.ping(two.peer_id) >= 0
 
 
 async def test_a_peer_that_takes_no_more_streams() -> None:

@@ -27,7 +27,7 @@ from berty_core.crypto.keys import PrivateKey
 from berty_core.errors import EndOfStream, LinkLost, LocalProtocolError, TransportError
 
 from .application import Application, until
-from .test_host import UPPER, described, upper
+from .test_host import LARGE, UPPER, answered, described, large, upper
 
 pytest.importorskip("aioquic", reason="QUIC is an extra: pip install 'berty-libp2p[quic]'")
 from berty_libp2p import quic, quic_engine
@@ -59,7 +59,7 @@ async def running(
         for _ in range(count):
             application = Application()
             key = PrivateKey(os.urandom(32))
-            served = {UPPER: upper, SINK: unread}
+            served = {UPPER: upper, LARGE: large, SINK: unread}
             host = Host(key, os.urandom, clock, time.time_ns(), application, application, served)
             await tasks.start(host.run)
             made.append((host, application, await host.listen_quic("127.0.0.1")))
@@ -174,6 +174,10 @@ async def test_streams_of_an_application() -> None:
         stream.send(b"\xff\x01")
         with pytest.raises(LinkLost):
             await stream.receive()
+        stream = await one.open_stream(two.peer_id, LARGE)
+        stream.send(b"?")
+        stream.finish()
+        await answered(stream)
         unknown = await one.open_stream(two.peer_id, "/test/unknown")
         with pytest.raises(LinkLost, match="does not speak /test/unknown"):
             await unknown.receive()
@@ -189,13 +193,13 @@ async def test_a_stream_that_is_not_read_fills_and_no_more(monkeypatch: pytest.M
         stream = await one.open_stream(two.peer_id, SINK)
         stream.send(bytes(ROOM))
         connection = one.peers[two.peer_id].links[0].connection
-        await until_true(lambda: connection.backlog(stream._number) <= ROOM - quic_engine.STREAM_WINDOW + 100)
+        await until_true(lambda: connection.backlog(stream.number) <= ROOM - quic_engine.STREAM_WINDOW + 100)
         assert await one.ping(two.peer_id) >= 0
         waiting = [role for link in two._links for role in link._roles.values() if isinstance(role, Stream)]
         assert sum(map(len, waiting[0]._incoming)) <= quic_engine.STREAM_WINDOW
-        assert connection.backlog(stream._number) >= ROOM - quic_engine.STREAM_WINDOW
+        assert connection.backlog(stream.number) >= ROOM - quic_engine.STREAM_WINDOW
         READ.set()
-        await until_true(lambda: connection.backlog(stream._number) == 0)
+        await until_true(lambda: connection.backlog(stream.number) == 0)
 
 
 async def test_a_peer_that_does_not_keep_up_holds_blocks_back(monkeypatch: pytest.MonkeyPatch) -> None:

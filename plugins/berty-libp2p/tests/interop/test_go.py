@@ -38,9 +38,6 @@ async def echo(peer: PeerId, stream: Stream) -> None:
             stream.send(await stream.receive())
     except EndOfStream:
         stream.finish()
-        with anyio.move_on_after(1):
-            while True:
-                await stream.receive()
 
 
 @asynccontextmanager
