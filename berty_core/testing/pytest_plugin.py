@@ -1,11 +1,13 @@
 """The pytest plugin: collects the rules of a suite as tests, in an order in which each comes after those it rests on.
 
+Where several processes share the tests (pytest-xdist), each tells the first one what it found.
 Invariant: where no suite is collected nothing is imported, changed or printed.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .conformance import Run
+    from .report import Report
     from .rules import Rule, Suite
 
 
@@ -22,6 +25,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.by_suite: dict[tuple[type[Suite], str], Run] = {}
+        self._heard: dict[tuple[str, str], Report] = {}
 
     def of(self, suite: type[Suite], backend: str) -> Run:
         """The run of a suite on a backend."""
@@ -29,8 +33,29 @@ class Runs:
 
         return self.by_suite.setdefault((suite, backend), Run(suite, backend))
 
+    def told(self) -> list[tuple[str, str]]:
+        """What this process found, for another one: names of suites' classes, and reports as JSON."""
+        runs = self.by_suite.values()
+        return [
+            (f"{run.suite.__module__}.{run.suite.__qualname__}", json.dumps(run.report().as_json())) for run in runs
+        ]
+
+    def hear(self, told: list[tuple[str, str]]) -> None:
+        """Take in what another process found; several may have checked rules of one suite."""
+        from .report import read_report  # noqa: PLC0415  only where there is a suite
+
+        for name, text in told:
+            report = read_report(text)
+            known = self._heard.setdefault((name, report.backend), report)
+            self._heard[name, report.backend] = known.joined(report)
+
+    def reports(self) -> list[Report]:
+        """All that is known."""
+        return [*(run.report() for run in self.by_suite.values()), *self._heard.values()]
+
 
 RUNS = pytest.StashKey[Runs]()
+TOLD = "berty_conformance"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -130,20 +155,30 @@ class RuleItem(pytest.Item):
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print one line for each suite and backend."""
-    runs = config.stash[RUNS].by_suite.values()
-    if not runs:
+    reports = config.stash[RUNS].reports()
+    if not reports:
         return
     terminalreporter.section("conformance")
-    for run in runs:
-        terminalreporter.write_line(run.report().line())
+    for report in reports:
+        terminalreporter.write_line(report.line())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Another process of this session has ended."""
+    node.config.stash[RUNS].hear(getattr(node, "workeroutput", {}).get(TOLD, []))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the report, if somebody wants it."""
+    """Write the report, if somebody wants it, or tell the process that will."""
     file = session.config.getoption("conformance_report")
-    runs = session.config.stash[RUNS].by_suite.values()
-    if not file or not runs:
+    runs = session.config.stash[RUNS]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[TOLD] = runs.told()
+        return
+    reports = runs.reports()
+    if not file or not reports:
         return
     from .report import write_json  # noqa: PLC0415  only where it is asked for
 
-    Path(file).write_text(write_json([run.report() for run in runs]))
+    Path(file).write_text(write_json(reports))

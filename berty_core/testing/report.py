@@ -48,6 +48,11 @@ class Report:
         """How many rules have this status."""
         return sum(result.status == status for result in self.results)
 
+    def joined(self, other: Report) -> Report:
+        """This one with the results of another on other rules of the same suite."""
+        known = {result.rule: result for result in (*self.results, *other.results)}
+        return attrs.evolve(self, results=tuple(known[rule] for rule in sorted(known)))
+
     def line(self) -> str:
         """One line: what was checked, what was skipped and why, what is broken, and where it ran."""
         parts = [f"{self.count(PASSED)} rules passed"]
@@ -90,6 +95,14 @@ class Report:
             "first_broken": None if first is None else first.rule,
             "rules": [attrs.asdict(result) for result in self.results],
         }
+
+
+def read_report(text: str) -> Report:
+    """A report from its JSON text."""
+    said = json.loads(text)
+    results = tuple(Result(**each) for each in said["rules"])
+    names = ("title", "contract", "level", "backend", "traits")
+    return Report(**{name: said[name] for name in names}, results=results)
 
 
 def write_json(reports: Sequence[Report]) -> str:

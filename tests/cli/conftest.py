@@ -131,11 +131,14 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
         (path / "berty.toml").write_text(SETTINGS)
     processes: list[Running] = []
     try:
-        for path in homes.values():
-            processes.append(Home(path, None).start("run"))
+        for name, path in homes.items():
+            with (directory / f"{name}.log").open("wb") as log:
+                processes.append(Home(path, None).start("run", stdout=log, stderr=log))
         for path in homes.values():
             until(lambda path=path: (path / "socket").exists())  # type: ignore[misc]
         yield homes
+        for name, process in zip(homes, processes, strict=True):
+            assert process.poll() is None, f"{name}'s node ended: {(directory / f'{name}.log').read_text()}"
     finally:
         for process in processes:
             end(process)

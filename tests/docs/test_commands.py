@@ -73,7 +73,7 @@ def test_readme_begins_with_the_two_commands() -> None:
         assert " --target .packages " in line
         assert "./plugins/*/" in line or all(f"./plugins/berty-{name}" in line for name in ("sqlite", "mdns"))
     assert first.endswith(" python3 -m berty_core demo")
-    assert second.endswith(" python3 -m pytest")
+    assert second.endswith(" python3 -m pytest -n auto")
 
 
 def test_more_lines_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from berty_core.crypto.keys import Secret
@@ -57,6 +58,27 @@ async def test_a_restart_and_a_new_day() -> None:
     assert now < second.free_at() <= now + DAY * 1.1
     now += DAY * 1.1
     assert second.spent() == ()
+
+
+async def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that stops in the middle of writing, or has a full disk, forgets nothing that was used."""
+    kept, policy = Kept(), Policy(bytes_per_day=100)
+    usage = Usage(policy, kept, lambda: 1.7e9)
+    await usage.load()
+    usage.add(sent=100, received=0, messages=1, airtime=0.0)
+
+    async def wait(name: str, value: bytes) -> None:
+        await anyio.sleep_forever()
+
+    with monkeypatch.context() as patch, anyio.move_on_after(0.01):
+        patch.setattr(kept, "put", wait)
+        await usage.keep()
+    await usage.keep()
+    again = Usage(policy, kept, lambda: 1.7e9)
+    await again.load()
+    assert again.spent() == ("100 bytes a day",)
+    await usage.keep()
+    assert kept.puts == 1
 
 
 async def test_without_a_quota_nothing_is_written() -> None:

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from berty_core.testing.transport_suite import TransportSuite
+
 PACKAGE = """
 from contextlib import asynccontextmanager
 
@@ -67,19 +71,30 @@ def run_pytest(directory: Path, *arguments: str, broken: bool = False) -> subpro
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_sound_one(tmp_path: Path) -> None:
-    """It passes on both backends; the line and the report say so, and their own tests run beside it."""
-    run = run_pytest(tmp_path, "-W", "error", "--conformance-report", "report.json")
+@pytest.mark.parametrize("processes", [(), ("-n", "2"), ("-n", "2", "--dist", "loadfile")], ids=" ".join)
+def test_a_sound_one(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    """It passes on both backends; the line and the report say so, however many processes share the rules."""
+    run = run_pytest(tmp_path, "-W", "error", "--conformance-report", "report.json", *processes)
     assert run.returncode == 0, run.stdout
     assert "conformance: mine 58 rules passed, 28 skipped (no bus," in run.stdout
     assert "on asyncio, emulated" in run.stdout
     assert "on trio, emulated" in run.stdout
     report = json.loads((tmp_path / "report.json").read_text())
-    assert [(each["title"], each["backend"], each["level"]) for each in report["reports"]] == [
+    assert sorted((each["title"], each["backend"], each["level"]) for each in report["reports"]) == [
         ("mine", "asyncio", "emulated"),
         ("mine", "trio", "emulated"),
     ]
-    assert all(each["broken"] == 0 and each["first_broken"] is None for each in report["reports"])
+    for each in report["reports"]:
+        assert each["broken"] == 0 and each["first_broken"] is None
+        assert (each["passed"], each["skipped"]) == (58, 28)
+        assert [rule["rule"] for rule in each["rules"]] == [rule.number for rule in TransportSuite.rules()]
+
+
+def test_a_broken_one_in_several_processes(tmp_path: Path) -> None:
+    """The line names the first broken rule of all of them."""
+    run = run_pytest(tmp_path, "-n", "2", "--dist", "loadfile", "-k", "asyncio and initiator", broken=True)
+    assert run.returncode == 1
+    assert "conformance: mine 0 rules passed, 1 broken, first rule 71, on asyncio, emulated" in run.stdout
 
 
 def test_a_broken_one(tmp_path: Path) -> None:

@@ -90,8 +90,13 @@ class Usage:
         return any(self._unkept[name] >= limit * KEEP_SHARE for name, (limit, _, _) in self._limits.items())
 
     async def keep(self) -> None:
-        """Write down what was used since the last time."""
+        """Write down what was used since the last time; cancelled or failed, it is still to be written."""
         if not self._is_loaded or not any(self._unkept.values()):
             return
-        self._unkept = dict.fromkeys(self._limits, 0.0)
-        await self._settings.put(RECORD, encode_ledgers(self._ledgers))
+        unkept, self._unkept = self._unkept, dict.fromkeys(self._limits, 0.0)
+        try:
+            await self._settings.put(RECORD, encode_ledgers(self._ledgers))
+        except BaseException:
+            for name, amount in unkept.items():
+                self._unkept[name] += amount
+            raise
