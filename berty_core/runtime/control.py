@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 64
 LAST_WORDS = 2.0  # seconds that an answer may take to leave once the node ends
 GREETING = 1  # version of these lines
+HUNG_UP = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead)
 
 logger = logging.getLogger("berty.control")
 Json = dict[str, Any]
@@ -73,6 +74,27 @@ def _write_place(file: Path, path: Path) -> None:
     temporary.replace(file)
 
 
+class _Client:
+    """One connection: a task reads it all the time, so that hanging up is noticed; requests wait for their turn."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self.hung_up = anyio.Event()
+        self._stream = stream
+        self._send, self.requests = anyio.create_memory_object_stream[tuple[str, Json] | None](0)
+
+    async def read(self) -> None:
+        """Hand on each request, and None for a line that is none, until the other side hangs up."""
+        reader = BufferedByteReceiveStream(self._stream)
+        with self._send, suppress(*HUNG_UP):
+            while True:
+                await self._send.send(await _next_request(reader))
+        self.hung_up.set()
+
+    async def write(self, value: Json) -> None:
+        """Send a line; one of HUNG_UP."""
+        await self._stream.send(json.dumps(value).encode() + b"\n")
+
+
 class _Server:
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -86,9 +108,9 @@ class _Server:
                 return
             self._connections += 1
             try:
-                await self._converse(stream)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead):
-                return
+                await self._converse(_Client(stream))
+            except Exception:  # nothing that happens on one connection may end the node
+                logger.exception("a connection failed")
             finally:
                 self._connections -= 1
 
@@ -96,65 +118,67 @@ class _Server:
         raw: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  anyio's, not a database's
         return peer_is_this_user(raw)
 
-    async def _converse(self, stream: SocketStream) -> None:
-        node = self._node
-        await _write(
-            stream,
-            {
-                "berty": GREETING,
-                "pid": os.getpid(),
-                "home": str(node.home.resolve()),
-                "network": node.connectivity is not None,
-                "brief": node.is_brief,
-            },
-        )
-        reader = BufferedByteReceiveStream(stream)
-        try:
-            while True:
-                request = await _next_request(reader)
-                if request is None:
-                    await _write(stream, _error(UserError("a request is one line of JSON")))
-                    return
-                await self._answer(stream, *request)
-        except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(LAST_WORDS, shield=True), suppress(anyio.BrokenResourceError):
-                await _write(stream, {"closing": True})
-            raise
+    async def _converse(self, client: _Client) -> None:
+        async with anyio.create_task_group() as tasks, client.requests:
+            tasks.start_soon(client.read)
+            try:
+                with suppress(*HUNG_UP):
+                    await client.write(self._greeting())
+                    await self._answer_all(client)
+            except anyio.get_cancelled_exc_class():
+                with anyio.move_on_after(LAST_WORDS, shield=True), suppress(*HUNG_UP):
+                    await client.write({"closing": True})
+                raise
+            tasks.cancel_scope.cancel()
 
-    async def _answer(self, stream: SocketStream, name: str, params: Json) -> None:
+    def _greeting(self) -> Json:
+        return {
+            "berty": GREETING,
+            "pid": os.getpid(),
+            "home": str(self._node.home.resolve()),
+            "network": self._node.connectivity is not None,
+            "brief": self._node.is_brief,
+        }
+
+    async def _answer_all(self, client: _Client) -> None:
+        async for request in client.requests:
+            if request is None:
+                await client.write(_error(UserError("a request is one line of JSON")))
+                return
+            await self._answer(client, *request)
+
+    async def _answer(self, client: _Client, name: str, params: Json) -> None:
         if name in STREAMS:
-            await self._stream(stream, name, params)
+            await self._stream(client, name, params)
             return
         try:
             result = {"result": await self._methods.call(name, params)}
-        except BertyError as error:
-            result = _error(error)
         except Exception as error:  # a fault in one command's request must not end the node
-            logger.exception("the request %s failed", name)
-            result = _error(UserError(f"the node failed at this ({type(error).__name__}: {error}); its log has more"))
+            result = _failure(name, error)
         with anyio.move_on_after(LAST_WORDS, shield=True):
-            await _write(stream, result)
+            await client.write(result)
         if name == "stop" and "result" in result:
             self._node.stop()
 
-    async def _stream(self, stream: SocketStream, name: str, params: Json) -> None:
-        """Send events until there are no more, or the other side hangs up (it says nothing while it listens)."""
+    async def _stream(self, client: _Client, name: str, params: Json) -> None:
+        """Send events until there are no more, or the other side hangs up."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_until_hung_up, stream, tasks.cancel_scope)
-            try:
-                async for event in self._methods.stream(name, params):
-                    await _write(stream, {"event": event})
-                await _write(stream, {"result": None})
-            except BertyError as error:
-                await _write(stream, _error(error))
+            tasks.start_soon(_cancel_at, client.hung_up, tasks.cancel_scope)
+            with suppress(*HUNG_UP):
+                try:
+                    async with aclosing(self._methods.stream(name, params)) as events:
+                        async for event in events:
+                            await client.write({"event": event})
+                    await client.write({"result": None})
+                except HUNG_UP:
+                    raise
+                except Exception as error:  # a fault in one command's request must not end the node
+                    await client.write(_failure(name, error))
             tasks.cancel_scope.cancel()
 
 
-async def _until_hung_up(stream: SocketStream, scope: anyio.CancelScope) -> None:
-    try:
-        await stream.receive(1)
-    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-        pass
+async def _cancel_at(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
     scope.cancel()
 
 
@@ -168,11 +192,15 @@ async def _next_request(reader: BufferedByteReceiveStream) -> tuple[str, Json] |
     return (name, params) if isinstance(name, str) and isinstance(params, dict) else None
 
 
+def _failure(name: str, error: Exception) -> Json:
+    """What the client is told; what is a fault of the program is in the log too."""
+    if isinstance(error, BertyError):
+        return _error(error)
+    logger.error("the request %s failed", name, exc_info=error)
+    return _error(UserError(f"the node failed at this ({type(error).__name__}: {error}); its log has more"))
+
+
 def _error(error: BertyError) -> Json:
     if isinstance(error, NodeEnded):
         return {"closing": True}
     return {"error": {"kind": error_kind(error), "message": str(error)}}
-
-
-async def _write(stream: SocketStream, value: Json) -> None:
-    await stream.send(json.dumps(value).encode() + b"\n")

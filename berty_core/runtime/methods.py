@@ -9,7 +9,7 @@ import contextlib
 import inspect
 import os
 import typing
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +106,9 @@ class Methods:
         check_parameters(method, params)
         return await method(**params)
 
-    def stream(self, name: str, params: Json) -> AsyncIterator[Any]:
-        """Call a method that answers again and again."""
-        method: Callable[..., AsyncIterator[Any]] = getattr(self, name)
+    def stream(self, name: str, params: Json) -> AsyncGenerator[Any, None]:
+        """Call a method that answers again and again; to be closed."""
+        method: Callable[..., AsyncGenerator[Any, None]] = getattr(self, name)
         check_parameters(method, params)
         return method(**params)
 
