@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ Open = Callable[..., Any]
 def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a keyring, unless a test brings one."""
     monkeypatch.setattr("keyring.core._keyring_backend", NoKeyring())
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What is logged as a fault of the program fails the test, unless it is marked `faults`."""
+    yield
+    if request.node.get_closest_marker("faults") is None:
+        found = [record for when in ("setup", "call") for record in caplog.get_records(when)]
+        assert not [f"{record.msg} {record.exc_info}" for record in found if record.levelno >= logging.ERROR]
 
 
 @pytest.fixture

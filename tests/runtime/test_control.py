@@ -96,6 +96,7 @@ async def test_requests_in_a_row(tmp_path: Path) -> None:
         client.close()
 
 
+@pytest.mark.faults
 async def test_a_fault_on_one_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,6 +112,7 @@ async def test_a_fault_on_one_connection(
     assert "a connection failed" in caplog.text
 
 
+@pytest.mark.faults
 async def test_a_fault_in_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told like one in a request, and the connection goes on."""
     async with served(MemoryNetwork(), tmp_path / "Ann") as ann:

@@ -260,15 +260,19 @@ async def test_a_node_that_is_stopped_in_the_middle_of_traffic(network: MemoryNe
                     await bob.send("Ann", text)
                     sent.append(text)
 
-            with anyio.move_on_after(0.5):
-                await chatter()
+            async def are_some_sent() -> bool:
+                return len(sent) > 20
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(chatter)
+                await until(are_some_sent)
+                tasks.cancel_scope.cancel()
             with anyio.fail_after(5):
                 bob.stop()
                 await anyio.sleep_forever()
         await no_session(ann)
         assert network.live == []
         async with node_on(network, tmp_path / "Bob") as bob:
-            assert len(sent) > 20
             assert await texts(bob, "Ann") in (sent, [*sent, f"{len(sent)} " + "x" * 1000])
             await has(ann, "Bob", *sent)
 
@@ -287,3 +291,24 @@ async def test_a_node_ends_although_its_peer_takes_nothing(network: MemoryNetwor
             start = anyio.current_time()
         assert anyio.current_time() - start < 3
         assert ann.replica.own_name() == "Ann"
+
+
+@pytest.mark.faults
+async def test_a_fault_of_the_program_costs_one_session(
+    network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody thought of ends a session, is in the log, and the next session goes on where it was."""
+    async with nodes_on(network, tmp_path, "Ann", "Bob") as (ann, bob):
+        await befriend(bob, ann)
+        session = only_session(ann)
+
+        async def has_ended() -> bool:
+            return bool(session.closed_because)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "_take", lambda event: 1 / 0)
+            await bob.send("Ann", "hello")
+            await until(has_ended, "the session ended")
+        assert session.closed_because == "a fault of this program, which its log has"
+        assert "ZeroDivisionError" in caplog.text
+        await has(ann, "Bob", "hello")

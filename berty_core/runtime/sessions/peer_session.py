@@ -193,6 +193,9 @@ class PeerSession:
                 await self._read()
         except* (BertyError, OSError) as errors:
             self.closed_because = self.closed_because or self.draining or _words(errors)
+        except* Exception as errors:  # a fault of this program costs this session, and not the node
+            logger.error("a session failed", exc_info=errors)
+            self.closed_because = self.closed_because or "a fault of this program, which its log has"
         finally:
             self._tasks = None
             with anyio.CancelScope(shield=True):
