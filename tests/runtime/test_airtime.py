@@ -292,6 +292,12 @@ async def test_a_quota_on_a_bus(tmp_path: Path) -> None:
         async with node_on(bus, tmp_path / "Ann", transports=policies) as ann:
             assert ann.connectivity is not None
             running = ann.connectivity.transports[0]
+            hub = ann.hub
+
+            async def speaks() -> bool:
+                return bool(hub.buses)
+
+            await until(speaks, "the group is on the bus")
             await ann.send("group", "too much")
             await until(is_spent, "it is used up still")
             assert running.usage.view()["messages"]["used"] == 60
