@@ -9,7 +9,8 @@ import contextlib
 import inspect
 import os
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,15 +225,16 @@ class Methods:
             raise UserError(f"{state!r} is no state of delivery; there are {', '.join(STATES)}")
         view: Json = {}
         with anyio.move_on_after(timeout):
-            async for view in self.delivery(to, id):
-                if STATES.index(view["state"]) >= STATES.index(state):
-                    return view
+            async with aclosing(self.delivery(to, id)) as views:
+                async for view in views:
+                    if STATES.index(view["state"]) >= STATES.index(state):
+                        return view
         raise NotInTime(
             f"the message is not {state} after {timeout:g} s: it is {view.get('state', 'stored')}; "
             "it goes on its way whenever the node runs and others are near"
         )
 
-    async def delivery(self, to: str, id: str) -> AsyncIterator[Json]:
+    async def delivery(self, to: str, id: str) -> AsyncGenerator[Json, None]:
         """Where an own message is: now, and with each change until somebody acknowledged it."""
         node, cid = self._node, _cid(id)
         before: Json | None = None
@@ -248,7 +250,7 @@ class Methods:
                     if isinstance(effect, EffectsMissed) or (isinstance(effect, DeliveryChanged) and effect.cid == cid):
                         break
 
-    async def arrivals(self, to: str, after: int = -1, read: bool = False) -> AsyncIterator[Json]:
+    async def arrivals(self, to: str, after: int = -1, read: bool = False) -> AsyncGenerator[Json, None]:
         """Messages in order of arrival behind a number (-1: only new ones), as they come; `read` marks them so."""
         node = self._node
         with node.listen() as events:
@@ -266,7 +268,7 @@ class Methods:
                 if not page:
                     await _until_arrival(events)
 
-    async def history(self, to: str, last: int = 0, mark: bool = True) -> AsyncIterator[Json]:
+    async def history(self, to: str, last: int = 0, mark: bool = True) -> AsyncGenerator[Json, None]:
         """The last messages (0: all) in the log's order, page by page; afterwards they count as read."""
         node = self._node
         ids = await node.store.read(node.actions.message_ids, to)

@@ -15,6 +15,7 @@ import pytest
 
 from berty_core.runtime import control
 from berty_core.runtime.control_socket import Connection, NodeEnded
+from berty_core.runtime.methods import STATES
 from berty_core.runtime.node import Node
 from berty_core.testing.memory_transport import MemoryNetwork
 
@@ -94,6 +95,19 @@ async def test_requests_in_a_row(tmp_path: Path) -> None:
         with pytest.raises(NodeEnded):
             await anyio.to_thread.run_sync(client._read)
         client.close()
+
+
+async def test_waiting_for_a_state(tmp_path: Path) -> None:
+    """Who waits for what is so already has the answer at once, and nothing of it stays behind."""
+    network = MemoryNetwork()
+    async with served(network, tmp_path / "Ann") as ann, node_on(network, tmp_path / "Bob") as bob:
+        await befriend(bob, ann)
+        cid = await ann.send("Bob", "hello")
+        before = len(ann._listeners)
+        with await connected(ann) as client:
+            view = await ask(client, "wait", to="Bob", id=str(cid), state="stored", timeout=10.0)
+        assert view["state"] in STATES
+        assert len(ann._listeners) == before
 
 
 @pytest.mark.faults
