@@ -96,7 +96,7 @@ class Usage:
         unkept, self._unkept = self._unkept, dict.fromkeys(self._limits, 0.0)
         try:
             await self._settings.put(RECORD, encode_ledgers(self._ledgers))
-        except BaseException:
+        except BaseException:  # also cancelled, when the node stops; it is raised again
             for name, amount in unkept.items():
                 self._unkept[name] += amount
             raise
